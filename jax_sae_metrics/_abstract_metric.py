@@ -1,0 +1,195 @@
+"""The one abstract base: a metric writes three functions, everything else is derived here."""
+
+import abc
+from typing import Any, Generic, TypeVar
+
+import equinox as eqx
+import jax
+from jax import lax
+from jax.sharding import NamedSharding, Sharding
+from jaxtyping import Array, PyTree
+
+from ._accumulator import AbstractAccumulator, AxisName
+from ._batch import Batch
+
+State = TypeVar("State")
+
+
+class AbstractMetric(eqx.Module, Generic[State]):
+    """Base of all metrics: three pure functions over mergeable accumulators.
+
+    A metric is a frozen configuration: all its fields are static, so it hashes, compares and
+    passes through `jax.jit` without a retrace. It writes `_init` (which accumulators there are,
+    all empty), `_observe` (what one batch adds to each) and `_compute` (what they mean). The
+    public functions below are derived from those and the same for every metric. All are pure and
+    legal under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.L0Norm()
+        >>> state = metric.init()
+        >>> state = metric.update(state, learned_activations=jnp.array([[1.0, 0.0, 2.0]]))
+        >>> float(metric.compute(state))
+        2.0
+    """
+
+    @abc.abstractmethod
+    def _init(self) -> State:
+        """The empty state: a pytree whose nodes are accumulators."""
+
+    @abc.abstractmethod
+    def _observe(self, batch: Batch) -> State:
+        """What `batch` adds: the structure of the state, a plain array for each accumulator."""
+
+    @abc.abstractmethod
+    def _compute(self, state: State) -> Any:
+        """The value of a state."""
+
+    def init(self, *, sharding: Sharding | None = None) -> State:
+        """Return the empty state.
+
+        **Arguments:**
+
+        - `sharding`: where to place it. The spec of a `NamedSharding` is that of a per-feature
+            result, `[component?, learned_feature]`: `PartitionSpec()` replicates, with
+            `PartitionSpec(None, "model")` the features of every component are split over the mesh
+            axis `"model"`. Accumulators with fewer axes take the leading part of the spec.
+        """
+        state = self._init()
+        if sharding is None:
+            return state
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf)), state)
+
+    def observe(self, **inputs: Any) -> State:
+        """Return what one batch adds to each accumulator, as plain arrays.
+
+        The result has the structure of the state, with one int32 array in place of each `Count`
+        and one float32 array in place of each `Total`. It may leave a loss function as `aux` and
+        be summed over micro-batches. Gradients do not flow through it.
+
+        **Arguments:** the batch inputs that the metric names in its documentation, by keyword.
+        All metrics also take `mask`, boolean over the batch axes or the batch and component axes:
+        what is masked out (False) is as if it had not been there. Metrics of losses take
+        `loss_mask` in its place where both are given.
+
+        **Raises:** at trace time, `TypeError` for a missing or unknown input or a wrong dtype,
+        `ValueError` for a wrong shape.
+        """
+        batch = Batch(inputs)
+        observation = self._observe(batch)
+        batch.check_all_were_read(self)
+        return observation
+
+    def accumulate(
+        self, state: State, observation: State, *, axis_name: AxisName | None = None
+    ) -> State:
+        """Return the state with an observation added, summed over `axis_name` where it is given."""
+        self._check(state)
+        if axis_name is not None:
+            _check_bound(axis_name)
+        treedef: Any
+        accumulators, treedef = jax.tree.flatten(state, is_leaf=_is_accumulator)
+        try:
+            observed = treedef.flatten_up_to(observation)
+        except ValueError as error:
+            raise ValueError(
+                f"observation: expected what `observe` of {self} returns, got "
+                f"{eqx.tree_pformat(observation)}: {error}"
+            ) from None
+        added = [
+            accumulator.add(seen, axis_name)
+            for accumulator, seen in zip(accumulators, observed, strict=True)
+        ]
+        return jax.tree.unflatten(treedef, added)
+
+    def update(self, state: State, *, axis_name: AxisName | None = None, **inputs: Any) -> State:
+        """Return the state after one more batch: `observe`, then `accumulate`.
+
+        **Arguments:**
+
+        - `state`: of this metric. Its tree, shapes and dtypes are those of the result.
+        - `axis_name`: under `pmap`, `vmap` or `shard_map`, the axis (or tuple of axes) over which
+            the batch is split. Every device then adds what all devices observed, so that a
+            replicated state stays replicated. Without it the state counts this device's part
+            only; then call `all_reduce` once before `compute`, never both. Under `jit` with
+            sharded global arrays neither is needed.
+        - `inputs`: as for `observe`.
+        """
+        return self.accumulate(state, self.observe(**inputs), axis_name=axis_name)
+
+    def forward(
+        self, state: State, *, axis_name: AxisName | None = None, **inputs: Any
+    ) -> tuple[State, Any]:
+        """Return the updated state and the value of this batch alone. Arguments as `update`."""
+        batch_state = self.update(self._init(), axis_name=axis_name, **inputs)
+        return self.merge(state, batch_state), self._compute(batch_state)
+
+    def compute(self, state: State) -> Any:
+        """Return the value of the state: NaN for ratios and means of nothing, 0 for counts."""
+        self._check(state)
+        return self._compute(state)
+
+    def merge(self, earlier: State, later: State) -> State:
+        """Return the state of both states' batches together. Associative."""
+        self._check(earlier)
+        self._check(later)
+        return jax.tree.map(
+            lambda accumulator, other: accumulator.merge(other),
+            earlier,
+            later,
+            is_leaf=_is_accumulator,
+        )
+
+    def all_reduce(self, state: State, axis_name: AxisName) -> State:
+        """Return the state of the batches of all devices of `axis_name` together.
+
+        For states that differ per device, kept by `update` without `axis_name`. A state that is
+        already the same on all devices would be counted once per device.
+        """
+        self._check(state)
+        _check_bound(axis_name)
+        return jax.tree.map(
+            lambda accumulator: accumulator.all_reduce(axis_name), state, is_leaf=_is_accumulator
+        )
+
+    def _check(self, state: State) -> None:
+        """Raise unless `state` has the tree, shapes and dtypes of this metric's states."""
+        expected = jax.eval_shape(self._init)
+        structure: Any = jax.tree.structure(expected)
+        if jax.tree.structure(state) != structure:
+            raise ValueError(
+                f"state: not a state of {self}. Expected {eqx.tree_pformat(expected)}, got "
+                f"{eqx.tree_pformat(state)}. Pass what `init` or `update` of this metric returned."
+            )
+        leaves = jax.tree_util.tree_leaves_with_path(expected)
+        for (path, wanted), leaf in zip(leaves, jax.tree.leaves(state), strict=True):
+            if (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
+                raise ValueError(
+                    f"state{jax.tree_util.keystr(path)}: {self} expects {wanted.dtype} of shape "
+                    f"{wanted.shape}, got {leaf.dtype} of shape {leaf.shape}. Pass a state of this "
+                    f"metric; call under `jax.vmap` if it has an axis of models or devices."
+                )
+
+
+def _is_accumulator(node: PyTree) -> bool:
+    return isinstance(node, AbstractAccumulator)
+
+
+def _fit(sharding: Sharding, leaf: Array) -> Sharding:
+    """The sharding of a per-feature result, cut to the axes that `leaf` has."""
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, type(sharding.spec)(*sharding.spec[: leaf.ndim]))
+    return sharding
+
+
+def _check_bound(axis_name: AxisName) -> None:
+    try:
+        lax.axis_size(axis_name)
+    except NameError:
+        raise NameError(
+            f"axis_name={axis_name!r} is not bound here. Call this inside `jax.shard_map`, "
+            f"`jax.pmap` or `jax.vmap` with axis_name={axis_name!r}, "
+            "or leave axis_name out: under `jax.jit` with sharded arrays it is not needed."
+        ) from None

@@ -1,0 +1,4 @@
+from .accumulator import AbstractAccumulator as AbstractAccumulator, AxisName as AxisName
+from .count import Count as Count
+from .total import Total as Total
+from .vector_buffer import VectorBuffer as VectorBuffer, VectorRows as VectorRows

@@ -1,0 +1,20 @@
+"""Check of what is added to accumulators."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+
+def check_observation(
+    observation: Any, accumulator: str, shape: tuple[int, ...], dtype: Any
+) -> None:
+    """Raise unless `observation` is an array of exactly this shape and dtype."""
+    wanted = f"{jnp.dtype(dtype)}{list(shape)}"
+    given = type(observation).__name__
+    if hasattr(observation, "shape") and hasattr(observation, "dtype"):
+        given = f"{observation.dtype}{list(observation.shape)}"
+    if given != wanted:
+        raise ValueError(
+            f"observation: a {accumulator} of shape {shape} expects an array {wanted}, got {given}."
+            " Pass what `observe` of the same metric returned, or a sum of such observations."
+        )

@@ -1,0 +1,98 @@
+"""Exact integers to 2^64, without x64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float32, Int, Int32, UInt32
+
+from .accumulator import AbstractAccumulator, AxisName
+from .check import check_observation
+
+_HALF_BITS = 16
+_LOW_HALF = 0xFFFF
+
+
+class Count(AbstractAccumulator):
+    r"""Unsigned integers, exact to $2^{64} - 1$ whether or not x64 is enabled.
+
+    The value is $2^{32} \cdot \text{high} + \text{low}$, two uint32 words. JAX without x64 has no
+    64-bit integers: an int32 counter wraps at $2^{31}$ and a float32 one stops at $2^{24}$.
+
+    An observation is one int32 array of the same shape, read as unsigned: a single batch may add
+    up to $2^{32} - 1$ per entry and device. Sums over devices are exact for up to 65536 of them.
+
+    !!! Example
+
+        >>> import jax, jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> largest = jnp.asarray(2**31 - 1, jnp.int32)
+        >>> count = jsm.Count.zeros(()).add(largest).add(largest).add(largest)
+        >>> int(count.to_numpy())
+        6442450941
+        >>> int(count.to_int())  # without x64: saturated at 2^31 - 1, never wrapped
+        2147483647
+    """
+
+    high: UInt32[Array, "*shape"]
+    low: UInt32[Array, "*shape"]
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> "Count":
+        """An empty count of the given shape."""
+        # One buffer a word, so that a donated state never holds the same buffer twice.
+        return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
+
+    def add(
+        self, observation: Int32[Array, "*shape"], axis_name: AxisName | None = None
+    ) -> "Count":
+        """Add an int32 observation with carry, summed exactly over `axis_name` where given."""
+        check_observation(observation, "Count", self.low.shape, jnp.int32)
+        words = observation.astype(jnp.uint32)
+        if axis_name is None:
+            return self._plus(jnp.zeros_like(words), words)
+        return self._plus(*_psum_words(words, axis_name))
+
+    def merge(self, later: "Count") -> "Count":
+        """The sum of both counts."""
+        return self._plus(later.high, later.low)
+
+    def all_reduce(self, axis_name: AxisName) -> "Count":
+        """The sum of the counts of all devices."""
+        carry, low = _psum_words(self.low, axis_name)
+        return Count(high=lax.psum(self.high, axis_name) + carry, low=low)
+
+    def to_int(self) -> Int[Array, "*shape"]:
+        """The value as int64 under x64, else as int32; either saturates and never wraps."""
+        if jax.config.jax_enable_x64:
+            high = self.high.astype(jnp.int64)
+            value = (high << 32) | self.low.astype(jnp.int64)
+            fits = self.high <= np.uint32(2**31 - 1)
+        else:
+            value = self.low.astype(jnp.int32)
+            fits = (self.high == 0) & (self.low <= np.uint32(2**31 - 1))
+        return jnp.where(fits, value, jnp.iinfo(value.dtype).max)
+
+    def to_float(self) -> Float32[Array, "*shape"]:
+        """The value as float32, within one unit in the last place."""
+        return self.high.astype(jnp.float32) * np.float32(2**32) + self.low.astype(jnp.float32)
+
+    def to_numpy(self) -> np.ndarray:
+        """The exact value as NumPy uint64, on the host."""
+        high, low = np.asarray(self.high), np.asarray(self.low)
+        return np.asarray((high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64))
+
+    def _plus(self, high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> "Count":
+        total = self.low + low
+        carry = (total < low).astype(jnp.uint32)
+        return Count(high=self.high + high + carry, low=total)
+
+
+def _psum_words(
+    words: UInt32[Array, "*shape"], axis_name: AxisName
+) -> tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]:
+    """The 64-bit sum of 32-bit words over devices, as (high, low)."""
+    # A plain psum wraps at 2^32; sums of the 16-bit halves cannot, below 65536 devices.
+    upper, lower = lax.psum((words >> _HALF_BITS, words & _LOW_HALF), axis_name)
+    upper = upper + (lower >> _HALF_BITS)
+    return upper >> _HALF_BITS, (upper << _HALF_BITS) | (lower & _LOW_HALF)

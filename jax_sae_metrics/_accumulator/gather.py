@@ -1,0 +1,25 @@
+"""All devices' values side by side, equal on every device."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from .accumulator import AxisName
+
+
+def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
+    """Stack every leaf over the devices of `axis_name`, along a new leading axis.
+
+    Written as a psum of one-hot placements: unlike the result of `lax.all_gather`, that of a psum
+    is known to be the same on all devices, which `jax.shard_map(check_vma=True)` asks of a
+    replicated output.
+    """
+    here = jnp.arange(lax.axis_size(axis_name)) == lax.axis_index(axis_name)
+
+    def place(leaf: Array) -> Array:
+        mine = here.reshape(-1, *(1,) * leaf.ndim)
+        rows = jnp.where(mine, leaf[None], jnp.zeros((), leaf.dtype))
+        return lax.psum(rows, axis_name)
+
+    return jax.tree.map(place, tree)

@@ -1,0 +1,90 @@
+"""Float sums that do not drift."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32
+
+from .accumulator import AbstractAccumulator, AxisName
+from .check import check_observation
+from .gather import gather
+
+
+class Total(AbstractAccumulator):
+    r"""A float sum kept as an unevaluated pair of float32, $\text{high} + \text{low}$.
+
+    Each addition is Knuth's two-sum followed by a renormalisation (Dekker's double-float), which
+    keeps about 48 bits: a plain float32 sum of 3e7 times 0.1 is wrong in its first digit, this
+    one in its tenth or later. It needs arithmetic as written, so `XLA_FLAGS` must not turn on
+    `--xla_cpu_enable_fast_math`.
+
+    An observation is one float32 array of the same shape.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> total = jsm.Total.zeros(()).add(jnp.float32(2**24)).add(jnp.float32(1))
+        >>> float(total.to_numpy()) - 2**24  # float32 alone gives 0.0
+        1.0
+
+    ??? cite "Reference"
+
+        T. J. Dekker, A floating-point technique for extending the available precision, 1971.
+    """
+
+    high: Float32[Array, "*shape"]
+    low: Float32[Array, "*shape"]
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> "Total":
+        """An empty total of the given shape."""
+        return cls(high=jnp.zeros(shape, jnp.float32), low=jnp.zeros(shape, jnp.float32))
+
+    def add(
+        self, observation: Float32[Array, "*shape"], axis_name: AxisName | None = None
+    ) -> "Total":
+        """Add a float32 observation, summed over `axis_name` first where it is given."""
+        check_observation(observation, "Total", self.high.shape, jnp.float32)
+        if axis_name is not None:
+            observation = jax.lax.psum(observation, axis_name)
+        return self._plus(observation, jnp.zeros_like(observation))
+
+    def merge(self, later: "Total") -> "Total":
+        """The sum of both totals."""
+        return self._plus(later.high, later.low)
+
+    def all_reduce(self, axis_name: AxisName) -> "Total":
+        """The sum of the totals of all devices, added in pairs so that no low half is lost."""
+        devices = gather(self, axis_name)
+        while (count := devices.high.shape[0]) > 1:
+            half = count // 2
+            first, second, odd = (
+                jax.tree.map(lambda leaf, part=part: leaf[part], devices)
+                for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
+            )
+            devices = jax.tree.map(lambda *parts: jnp.concatenate(parts), first.merge(second), odd)
+        return jax.tree.map(lambda leaf: leaf[0], devices)
+
+    def to_float(self) -> Float32[Array, "*shape"]:
+        """The value rounded to float32."""
+        return self.high
+
+    def to_numpy(self) -> np.ndarray:
+        """The value with both halves, as NumPy float64, on the host."""
+        return np.asarray(np.float64(self.high) + np.float64(self.low))
+
+    def _plus(self, high: Float32[Array, "*shape"], low: Float32[Array, "*shape"]) -> "Total":
+        total = self.high + high
+        # The part of either summand that the rounded sum lost (two-sum).
+        mine = total - high
+        lost = (self.high - mine) + (high - (total - mine))
+        rest = lost + (self.low + low)
+        renormalised = total + rest
+        rest = rest - (renormalised - total)
+        # Beyond the finite there is nothing to compensate: inf stays inf instead of inf - inf.
+        finite = jnp.isfinite(renormalised)
+        return Total(
+            high=jnp.where(finite, renormalised, total),
+            low=jnp.where(finite, rest, jnp.zeros_like(rest)),
+        )

@@ -1,0 +1,196 @@
+"""The inputs of one call, checked once: the vocabulary that all metrics share."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool
+
+from ._configuration import component_shape
+from ._items import Items, computable
+
+
+@runtime_checkable
+class _Reader(Protocol):
+    """What a metric must say of itself to be handed its inputs."""
+
+    @property
+    def num_components(self) -> int | None: ...
+
+
+class Batch:
+    """The keyword arguments of `observe`, handed out as `Items` in the shapes a metric asks for.
+
+    Masks, component indices, dtypes and shapes are dealt with here, so that a metric does not
+    know of them. An input that nobody asks for is an error: see `check_all_were_read`.
+    """
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self._inputs = {name: value for name, value in inputs.items() if value is not None}
+        self._read: set[str] = set()
+
+    def learned_activations(self, metric: _Reader) -> Items:
+        """`learned_activations`, `[*batch, component?, learned_feature]`."""
+        (items,) = self.activations(metric, "learned_activations")
+        expected = getattr(metric, "num_learned_features", None)
+        given = items.values.shape[-1]
+        if expected is not None and given != expected:
+            raise ValueError(
+                f"learned_activations: {_name(metric)} expects {expected} learned features along "
+                f"the last axis, got shape {items.values.shape} with {given}. Set "
+                f"num_learned_features={given}, or pass activations of {expected} features."
+            )
+        return items
+
+    def activations(self, metric: _Reader, *names: str) -> tuple[Items, ...]:
+        """The named inputs, `[*batch, component?, feature]` each, over the same batch."""
+        arrays = {name: self._array(metric, name) for name in names}
+        components = component_shape(metric.num_components)
+        for name, array in arrays.items():
+            _check_activations(metric, name, array, components)
+        leading = {name: array.shape[:-1] for name, array in arrays.items()}
+        _check_same(metric, leading, "batch and component axes")
+        first = next(iter(leading.values()))
+        num_item_axes = len(first) - len(components)
+        mask = self._mask(metric, first[:num_item_axes], components, ("mask",))
+        return tuple(Items(array, mask, num_item_axes, components) for array in arrays.values())
+
+    def losses(self, metric: _Reader, *names: str) -> tuple[Items, ...]:
+        """The named losses: `[*items]` with `component_idx`, else `[*items, component?]`."""
+        arrays = {name: self._array(metric, name) for name in names}
+        shapes = {name: array.shape for name, array in arrays.items()}
+        _check_same(metric, shapes, "shape")
+        shape = next(iter(shapes.values()))
+        components = component_shape(metric.num_components)
+        selected = self._component_idx(metric)
+        if selected is None and components == (1,) and shape[-1:] != (1,):
+            # With a single component there is nothing to choose, as in the torch version.
+            selected = jnp.ones((1,), bool)
+        if selected is not None:
+            arrays = {name: array[..., None] for name, array in arrays.items()}
+            item_shape = shape
+        else:
+            item_shape = shape[: len(shape) - len(components)]
+            if shape[len(item_shape) :] != components:
+                raise ValueError(
+                    f"{names[0]}: {_name(metric)} has num_components={metric.num_components} and "
+                    f"was given no component_idx, so it expects losses of shape [*items, "
+                    f"component={metric.num_components}], got {shape}. Add the component axis "
+                    f"last, or pass component_idx= for losses of one component."
+                )
+        mask = self._mask(metric, item_shape, components, ("loss_mask", "mask"))
+        if selected is not None:
+            selected = jnp.broadcast_to(selected, (*item_shape, *components))
+            mask = selected if mask is None else selected & mask
+        return tuple(Items(array, mask, len(item_shape), components) for array in arrays.values())
+
+    def check_all_were_read(self, metric: object) -> None:
+        """Raise if an input was given that none of the metrics asked for."""
+        unknown = sorted(self._inputs.keys() - self._read)
+        if unknown:
+            raise TypeError(
+                f"{', '.join(unknown)}: unknown input of {_name(metric)}, which reads "
+                f"{', '.join(sorted(self._read))}. Leave it out, or correct its name."
+            )
+
+    def _get(self, name: str) -> Any:
+        self._read.add(name)
+        return self._inputs.get(name)
+
+    def _array(self, metric: _Reader, name: str) -> Array:
+        value = self._get(name)
+        if value is None:
+            given = ", ".join(sorted(self._inputs)) or "nothing"
+            raise TypeError(
+                f"{name}: {_name(metric)} needs this input and was given {given}. "
+                f"Pass {name}= as a keyword argument."
+            )
+        return lax.stop_gradient(computable(name, value))
+
+    def _mask(
+        self,
+        metric: _Reader,
+        item_shape: tuple[int, ...],
+        components: tuple[int, ...],
+        names: tuple[str, ...],
+    ) -> Bool[Array, "*items_and_component"] | None:
+        given = {name: value for name in names if (value := self._get(name)) is not None}
+        if not given:
+            return None
+        name, value = next(iter(given.items()))
+        mask = jnp.asarray(value)
+        if mask.dtype != bool:
+            raise TypeError(
+                f"{name}: expected dtype bool (True keeps an item), got {mask.dtype} of shape "
+                f"{mask.shape}. Compare it, for example with {name} != 0."
+            )
+        full_shape = (*item_shape, *components)
+        if mask.shape == full_shape:
+            return mask
+        if mask.shape == item_shape:
+            return jnp.broadcast_to(mask[..., None], full_shape)
+        allowed = f"{item_shape} (the batch axes)"
+        if components:
+            allowed += f" or {full_shape} (the batch axes and the component axis)"
+        raise ValueError(
+            f"{name}: {_name(metric)} expects a mask of shape {allowed}, got {mask.shape}."
+        )
+
+    def _component_idx(self, metric: _Reader) -> Bool[Array, " component"] | None:
+        """`component_idx` as a mask over components; None where it was not given."""
+        index = self._get("component_idx")
+        if index is None:
+            return None
+        num_components = metric.num_components
+        if num_components is None:
+            raise ValueError(
+                f"component_idx: {_name(metric)} has num_components=None, hence no component axis "
+                f"to index, got component_idx={index}. Set num_components, or leave it out."
+            )
+        is_static = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        if is_static and not 0 <= index < num_components:
+            raise IndexError(
+                f"component_idx: expected 0 <= component_idx < num_components={num_components}, "
+                f"got {index}. (Negative indices do not count from the end.)"
+            )
+        index = jnp.asarray(index)
+        if index.shape != () or not jnp.issubdtype(index.dtype, jnp.integer):
+            raise TypeError(
+                f"component_idx: expected an integer scalar, got {index.dtype} of shape "
+                f"{index.shape}. For losses of all components at once, pass them as "
+                f"[*items, component] without component_idx."
+            )
+        # A traced index out of range selects no component, instead of the nearest one.
+        return jnp.arange(num_components, dtype=index.dtype) == index
+
+
+def _name(metric: object) -> str:
+    return type(metric).__name__
+
+
+def _check_activations(
+    metric: _Reader, name: str, array: Array, components: tuple[int, ...]
+) -> None:
+    expected = f"[*batch, component={metric.num_components}, feature]"
+    if not components:
+        expected = "[*batch, feature]"
+    if array.ndim < 2 + len(components):
+        raise ValueError(
+            f"{name}: {_name(metric)} with num_components={metric.num_components} expects shape "
+            f"{expected} with at least one batch axis, got shape {array.shape} with only "
+            f"{array.ndim} axes. Add the missing axis, or change num_components."
+        )
+    if components and array.shape[-2] != metric.num_components:
+        raise ValueError(
+            f"{name}: {_name(metric)} expects shape {expected}, with a component axis of size "
+            f"{metric.num_components} before the last axis, got shape {array.shape} with "
+            f"{array.shape[-2]} there. Move the component axis, or change num_components."
+        )
+
+
+def _check_same(metric: _Reader, shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
+    if len(set(shapes.values())) > 1:
+        given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{_name(metric)} expects inputs of the same {what}, got {given}.")

@@ -1,0 +1,75 @@
+"""Several metrics as one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+
+from ._abstract_metric import AbstractMetric
+from ._batch import Batch
+from ._nested import flatten
+
+
+class MetricCollection(AbstractMetric[dict[str, Any]]):
+    """A dictionary of metrics that is itself a metric.
+
+    It takes the inputs of all its metrics and hands each what it reads. An input that none of them
+    reads, or that one of them lacks, is an error at trace time. The state is a dictionary of the
+    metrics' states. What several metrics compute alike is computed once, under `jit`.
+
+    **Inputs** of `observe`, `update` and `forward`: those of its metrics. `mask` serves all of
+    them; where `loss_mask` is given too, it serves the metrics of losses instead (the last token of
+    a sequence has activations, but no loss).
+
+    **Result:** a flat dictionary of the metrics' values by name. Where a value is itself a
+    dictionary (of `PerComponent` or a collection), its keys follow the name after a slash.
+
+    **Arguments:**
+
+    - `metrics`: metrics by name. Collections may hold collections.
+
+    **Raises:** `ValueError` for an empty dictionary or an empty name, `TypeError` for a value that
+    is not a metric.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metrics = jsm.MetricCollection({"l0": jsm.L0Norm(), "l1": jsm.L1AbsoluteLoss()})
+        >>> state = metrics.update(metrics.init(), learned_activations=jnp.array([[1.0, 0.0, 3.0]]))
+        >>> {name: float(value) for name, value in metrics.compute(state).items()}
+        {'l0': 2.0, 'l1': 4.0}
+
+    ??? note "Differences from other tools"
+
+        torchmetrics lets metrics share state once their first updates happen to agree, which merges
+        metrics that differ in a threshold; here states are never shared.
+    """
+
+    _items: tuple[tuple[str, AbstractMetric[Any]], ...] = eqx.field(static=True)
+
+    def __init__(self, metrics: Mapping[str, AbstractMetric[Any]]) -> None:
+        self._items = tuple(metrics.items())
+
+    def __check_init__(self) -> None:
+        if not self._items:
+            raise ValueError("metrics: expected at least one metric, got an empty dictionary.")
+        for name, metric in self._items:
+            if not (isinstance(name, str) and name):
+                raise ValueError(f"metrics: expected non-empty strings as names, got {name!r}.")
+            if not isinstance(metric, AbstractMetric):
+                raise TypeError(f"metrics: expected a metric under {name!r}, got {metric!r}.")
+
+    @property
+    def metrics(self) -> dict[str, AbstractMetric[Any]]:
+        """The metrics by name."""
+        return dict(self._items)
+
+    def _init(self) -> dict[str, Any]:
+        return {name: metric._init() for name, metric in self._items}
+
+    def _observe(self, batch: Batch) -> dict[str, Any]:
+        return {name: metric._observe(batch) for name, metric in self._items}
+
+    def _compute(self, state: dict[str, Any]) -> dict[str, Any]:
+        return flatten({name: metric._compute(state[name]) for name, metric in self._items})

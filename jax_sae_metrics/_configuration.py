@@ -1,0 +1,40 @@
+"""Checks of metric configurations, made once, when a metric is built."""
+
+import math
+import operator
+from typing import Any
+
+
+def check_size(name: str, value: Any) -> None:
+    """Raise unless `value` is a positive integer."""
+    try:
+        size = operator.index(value)
+    except TypeError:
+        size = 0
+    if isinstance(value, bool) or size < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
+
+
+def check_num_components(value: Any) -> None:
+    """Raise unless `value` is a positive integer or None."""
+    if value is not None:
+        check_size("num_components (None for no component axis)", value)
+
+
+def check_between(name: str, value: Any, lowest: float, highest: float = math.inf) -> None:
+    """Raise unless `value` is a finite number from `lowest` to `highest`."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and lowest <= value <= highest):
+        upper = "" if highest == math.inf else f" and at most {highest}"
+        raise ValueError(f"{name}: expected a number of at least {lowest}{upper}, got {value!r}.")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}.")
+
+
+def component_shape(num_components: int | None) -> tuple[int, ...]:
+    """The leading axes of a result: one component axis where components were asked for."""
+    return () if num_components is None else (num_components,)

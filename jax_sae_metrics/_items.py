@@ -1,0 +1,77 @@
+"""One input of one batch, seen as a run of items: what metrics reduce."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Float32, Int32
+
+from ._accumulator import VectorRows
+
+
+def computable(name: str, value: ArrayLike) -> Float[Array, "..."]:
+    """The input as an array of at least float32, so that no bf16 is subtracted or summed."""
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{name}: expected a floating-point dtype, got {array.dtype} of shape {array.shape}. "
+            f"Cast it, for example with {name}.astype(jnp.float32)."
+        )
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """An input with its mask, and the sums over its items that metrics are made of.
+
+    The leading `num_item_axes` axes of `values` run over items (activation vectors, or losses);
+    then come the component axis if there is one and, for activations, the feature axis. What the
+    mask leaves out adds nothing to any sum, not even where it is NaN.
+    """
+
+    values: Float[Array, "..."]
+    mask: Bool[Array, "*items_and_component"] | None
+    num_item_axes: int
+    component_shape: tuple[int, ...]
+
+    @property
+    def num_items(self) -> Int32[Array, "*component"]:
+        """The number of unmasked items, per component."""
+        if self.mask is None:
+            size = math.prod(self.values.shape[: self.num_item_axes])
+            return jnp.full(self.component_shape, size, jnp.int32)
+        return jnp.sum(self.mask, axis=self._item_axes, dtype=jnp.int32)
+
+    def sum(self, per_item: Float[Array, "*items_and_component"]) -> Float32[Array, "*component"]:
+        """The sum over items of one number per item (and component)."""
+        if self.mask is not None:
+            # Select, never multiply: NaN * 0 is NaN.
+            per_item = jnp.where(self.mask, per_item, jnp.zeros((), per_item.dtype))
+        return jnp.sum(per_item, axis=self._item_axes).astype(jnp.float32)
+
+    def num_above(self, threshold: float) -> Int32[Array, "*component feature"]:
+        """The number of items in which each feature is above `threshold`."""
+        return self._count(self.values > threshold, self._item_axes)
+
+    def num_nonzero(self) -> Int32[Array, "*component"]:
+        """The number of entries that are not zero, over items and features."""
+        return self._count(self.values != 0, (*self._item_axes, -1))
+
+    def rows(self) -> VectorRows:
+        """The items themselves as one run of vectors, in order."""
+        shape = self.values.shape[self.num_item_axes :]
+        values = self.values.astype(jnp.float32).reshape(-1, *shape)
+        valid = jnp.ones(values.shape[:-1], bool)
+        if self.mask is not None:
+            valid = self.mask.reshape(valid.shape)
+        return VectorRows(values=jnp.moveaxis(values, 0, -1), valid=jnp.moveaxis(valid, 0, -1))
+
+    @property
+    def _item_axes(self) -> tuple[int, ...]:
+        return tuple(range(self.num_item_axes))
+
+    def _count(self, holds: Bool[Array, "..."], axes: tuple[int, ...]) -> Int32[Array, "..."]:
+        if self.mask is not None:
+            holds = holds & self.mask[..., None]
+        return jnp.sum(holds, axis=axes, dtype=jnp.int32)

@@ -1,0 +1,78 @@
+"""How often each learned feature fires."""
+
+import equinox as eqx
+from jaxtyping import Array, Float32, Int32
+
+from .._abstract_metric import AbstractMetric
+from .._accumulator import Count
+from .._batch import Batch
+from .._configuration import check_between, check_num_components, check_size, component_shape
+
+
+class _State(eqx.Module):
+    num_fired: Count | Int32[Array, "*component learned_feature"]
+    num_activation_vectors: Count | Int32[Array, "*component"]
+
+
+class FeatureDensity(AbstractMetric[_State]):
+    r"""Portion of activation vectors in which each learned feature is active.
+
+    $$d_i = \frac{1}{N} \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
+
+    over all $N$ unmasked vectors of all batches, $f$ the learned activations and $t$ the threshold.
+    Both counts are exact, so that the density does not depend on how the data is cut into batches
+    or spread over devices.
+
+    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[*batch, component?, learned_feature]`.
+
+    **Result:** float32 `[component?, learned_feature]`, from 0 to 1; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_learned_features`: size of the last axis.
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `threshold`: a feature fires where its activation is greater than this.
+
+    **Raises:** `ValueError` for sizes that are not positive integers or a negative threshold.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.FeatureDensity(num_learned_features=3, num_components=1)
+        >>> learned_activations = jnp.array([[[1.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]]])
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> print(metric.compute(state))
+        [[0.5 0.  0.5]]
+
+    ??? note "Differences from other tools"
+
+        The torch version's `FeatureDensityMetric` counts in float32, which stops at 2^24, takes
+        the first axis alone for the batch, and has no threshold (0 here by default) and no mask.
+    """
+
+    num_learned_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+    threshold: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self) -> None:
+        check_size("num_learned_features", self.num_learned_features)
+        check_num_components(self.num_components)
+        check_between("threshold", self.threshold, 0.0)
+
+    def _init(self) -> _State:
+        components = component_shape(self.num_components)
+        return _State(
+            num_fired=Count.zeros((*components, self.num_learned_features)),
+            num_activation_vectors=Count.zeros(components),
+        )
+
+    def _observe(self, batch: Batch) -> _State:
+        learned = batch.learned_activations(self)
+        return _State(
+            num_fired=learned.num_above(self.threshold), num_activation_vectors=learned.num_items
+        )
+
+    def _compute(self, state: _State) -> Float32[Array, "*component learned_feature"]:
+        return state.num_fired.to_float() / state.num_activation_vectors.to_float()[..., None]

@@ -1,0 +1,88 @@
+"""The sparsity penalty: absolute sum of the learned activations."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Float32
+
+from .._abstract_metric import AbstractMetric
+from .._batch import Batch
+from .._configuration import check_num_components
+from .._items import computable
+from .vector_mean import VectorMean
+
+
+def l1_absolute_loss(learned_activations: ArrayLike) -> Float[Array, "*batch_and_component"]:
+    r"""Absolute sum of the learned activations, one value per vector and component.
+
+    $$\ell_1(f) = \sum_i |f_i|$$
+
+    Differentiable: this is the term to train with, where `L1AbsoluteLoss` is the number to report.
+    Replaces the torch version's `L1AbsoluteLoss(keep_batch_dim=True)`.
+
+    **Arguments:**
+
+    - `learned_activations`: floating point, `[*batch, component?, learned_feature]`.
+
+    **Returns:** `[*batch, component?]`, float32 (float64 for float64 input).
+
+    **Raises:** `TypeError` for an input that is not floating point.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> print(jsm.l1_absolute_loss(jnp.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])))
+        [2. 1.]
+    """
+    return jnp.sum(jnp.abs(computable("learned_activations", learned_activations)), axis=-1)
+
+
+class L1AbsoluteLoss(AbstractMetric[VectorMean]):
+    r"""Mean absolute sum of the learned activations.
+
+    $$\frac{1}{N} \sum_{n=1}^{N} \sum_i |f_{ni}|$$
+
+    over all $N$ unmasked vectors of all batches.
+
+    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[*batch, component?, learned_feature]`.
+
+    **Result:** float32 `[component?]`, in units of the activations; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.L1AbsoluteLoss()
+        >>> learned_activations = jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> print(metric.compute(state))
+        1.5
+
+    ??? note "Differences from other tools"
+
+        The torch version's `L1AbsoluteLoss` keeps a plain float32 sum; its `keep_batch_dim=True` is
+        the function `l1_absolute_loss` here. Not weighted by decoder norms.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_num_components(self.num_components)
+
+    def _init(self) -> VectorMean:
+        return VectorMean.empty(self.num_components)
+
+    def _observe(self, batch: Batch) -> VectorMean:
+        learned = batch.learned_activations(self)
+        return VectorMean.observe(learned, l1_absolute_loss(learned.values))
+
+    def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
+        return state.mean()

@@ -1,0 +1,77 @@
+"""A metric's result, taken apart by component."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from ._abstract_metric import AbstractMetric
+from ._batch import Batch
+
+
+class PerComponent(AbstractMetric[Any]):
+    """A metric whose value is reported by component name, with the mean over components.
+
+    State and inputs are those of the metric that is wrapped.
+
+    **Result:** `{prefix/name: value, ..., prefix/mean: mean}`, where `value` is the metric's value
+    without the component axis and `mean` the float32 mean over components (NaN as soon as one
+    component's value is).
+
+    **Arguments:**
+
+    - `metric`: a metric with `num_components`.
+    - `component_names`: one name per component, in order, all different and none `"mean"`.
+    - `prefix`: what to put before the names; nothing if it is empty, which is what a
+        `MetricCollection` wants, since it prefixes its own name for the metric.
+
+    **Raises:** `ValueError` for names that do not fit the metric's components, `TypeError` for a
+    metric without them.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.PerComponent(jsm.L0Norm(num_components=2), ("mlp_0", "mlp_1"), "l0")
+        >>> acts = jnp.array([[[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
+        >>> state = metric.update(metric.init(), learned_activations=acts)
+        >>> {name: float(value) for name, value in metric.compute(state).items()}
+        {'l0/mlp_0': 2.0, 'l0/mlp_1': 1.0, 'l0/mean': 1.5}
+
+    ??? note "Differences from other tools"
+
+        The torch version's `ClasswiseWrapperWithMean` uses the lower-case class name where it is
+        given no prefix.
+    """
+
+    metric: AbstractMetric[Any] = eqx.field(static=True)
+    component_names: tuple[str, ...] = eqx.field(static=True, converter=tuple)
+    prefix: str = eqx.field(static=True, default="")
+
+    def __check_init__(self) -> None:
+        num_components = getattr(self.metric, "num_components", None)
+        if num_components is None:
+            raise TypeError(
+                f"metric: expected a metric with num_components, got {self.metric!r}. A result "
+                "without a component axis cannot be taken apart."
+            )
+        names = self.component_names
+        if len(names) != num_components or len({*names, "mean"}) != num_components + 1:
+            raise ValueError(
+                f"component_names: expected {num_components} different names, none of them 'mean', "
+                f"for {self.metric!r}, got {len(names)}: {names}."
+            )
+
+    def _init(self) -> Any:
+        return self.metric._init()
+
+    def _observe(self, batch: Batch) -> Any:
+        return self.metric._observe(batch)
+
+    def _compute(self, state: Any) -> dict[str, Any]:
+        values = self.metric._compute(state)
+        mean = jnp.mean(values.astype(jnp.float32), axis=0)
+        named = dict(zip(self.component_names, values, strict=True)) | {"mean": mean}
+        if not self.prefix:
+            return named
+        return {f"{self.prefix}/{name}": value for name, value in named.items()}
