@@ -21,7 +21,7 @@ class AbstractAccumulator(eqx.Module):
         """Add what one batch observed, on all devices of `axis_name` together where it is given."""
 
     @abc.abstractmethod
-    def merge(self, later: "AbstractAccumulator") -> "AbstractAccumulator":
+    def merge(self, later: Any) -> "AbstractAccumulator":
         """Combine with an accumulator of the same shape that covers later batches."""
 
     @abc.abstractmethod

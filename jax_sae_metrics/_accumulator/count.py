@@ -1,6 +1,5 @@
 """Exact integers to 2^64, without x64."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -64,14 +63,14 @@ class Count(AbstractAccumulator):
 
     def to_int(self) -> Int[Array, "*shape"]:
         """The value as int64 under x64, else as int32; either saturates and never wraps."""
-        if jax.config.jax_enable_x64:
-            high = self.high.astype(jnp.int64)
-            value = (high << 32) | self.low.astype(jnp.int64)
-            fits = self.high <= np.uint32(2**31 - 1)
+        dtype = jnp.result_type(int)
+        value = self.low.astype(dtype)
+        if dtype == jnp.int64:
+            value = (self.high.astype(dtype) << 32) | value
+            fits = self.high < 2**31
         else:
-            value = self.low.astype(jnp.int32)
-            fits = (self.high == 0) & (self.low <= np.uint32(2**31 - 1))
-        return jnp.where(fits, value, jnp.iinfo(value.dtype).max)
+            fits = (self.high == 0) & (self.low < 2**31)
+        return jnp.where(fits, value, jnp.iinfo(dtype).max)
 
     def to_float(self) -> Float32[Array, "*shape"]:
         """The value as float32, within one unit in the last place."""
