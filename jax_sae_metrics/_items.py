@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from ._accumulator import VectorRows
+from ._sharding import unsharded
 
 
 def computable(name: str, value: ArrayLike) -> Float[Array, "..."]:
@@ -18,7 +19,7 @@ def computable(name: str, value: ArrayLike) -> Float[Array, "..."]:
             f"{name}: expected a floating-point dtype, got {array.dtype} of shape {array.shape}. "
             f"Cast it, for example with {name}.astype(jnp.float32)."
         )
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +61,11 @@ class Items:
 
     def rows(self) -> VectorRows:
         """The items themselves as one run of vectors, in order."""
-        shape = self.values.shape[self.num_item_axes :]
-        values = self.values.astype(jnp.float32).reshape(-1, *shape)
+        values = unsharded(self.values).astype(jnp.float32)
+        values = values.reshape(-1, *values.shape[self.num_item_axes :])
         valid = jnp.ones(values.shape[:-1], bool)
         if self.mask is not None:
-            valid = self.mask.reshape(valid.shape)
+            valid = unsharded(self.mask).reshape(valid.shape)
         return VectorRows(values=jnp.moveaxis(values, 0, -1), valid=jnp.moveaxis(valid, 0, -1))
 
     @property

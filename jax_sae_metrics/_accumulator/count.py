@@ -67,10 +67,10 @@ class Count(AbstractAccumulator):
         value = self.low.astype(dtype)
         if dtype == jnp.int64:
             value = (self.high.astype(dtype) << 32) | value
-            fits = self.high < 2**31
+            excess = self.high >> 31
         else:
-            fits = (self.high == 0) & (self.low < 2**31)
-        return jnp.where(fits, value, jnp.iinfo(dtype).max)
+            excess = self.high | (self.low >> 31)
+        return jnp.where(excess == 0, value, jnp.iinfo(dtype).max)
 
     def to_float(self) -> Float32[Array, "*shape"]:
         """The value as float32, within one unit in the last place."""

@@ -15,11 +15,11 @@ def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
     is known to be the same on all devices, which `jax.shard_map(check_vma=True)` asks of a
     replicated output.
     """
-    here = jnp.arange(lax.axis_size(axis_name)) == lax.axis_index(axis_name)
+    here = jnp.arange(lax.axis_size(axis_name), dtype=jnp.int32) == lax.axis_index(axis_name)
 
     def place(leaf: Array) -> Array:
         mine = here.reshape(-1, *(1,) * leaf.ndim)
         rows = jnp.where(mine, leaf[None], jnp.zeros((), leaf.dtype))
-        return lax.psum(rows, axis_name)
+        return lax.psum(rows, axis_name).astype(leaf.dtype)  # psum makes bool int32
 
     return jax.tree.map(place, tree)

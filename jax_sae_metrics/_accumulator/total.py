@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float32
 
 from .accumulator import AbstractAccumulator, AxisName
@@ -14,9 +15,8 @@ class Total(AbstractAccumulator):
     r"""A float sum kept as an unevaluated pair of float32, $\text{high} + \text{low}$.
 
     Each addition is Knuth's two-sum followed by a renormalisation (Dekker's double-float), which
-    keeps about 48 bits: a plain float32 sum of 3e7 times 0.1 is wrong in its first digit, this
-    one in its tenth or later. It needs arithmetic as written, so `XLA_FLAGS` must not turn on
-    `--xla_cpu_enable_fast_math`.
+    keeps about 48 bits: after adding 0.1 3e7 times, a plain float32 sum is off by 30% and this one
+    by less than 1e-8 of its value.
 
     An observation is one float32 array of the same shape.
 
@@ -47,7 +47,7 @@ class Total(AbstractAccumulator):
         """Add a float32 observation, summed over `axis_name` first where it is given."""
         check_observation(observation, "Total", self.high.shape, jnp.float32)
         if axis_name is not None:
-            observation = jax.lax.psum(observation, axis_name)
+            observation = lax.psum(observation, axis_name)
         return self._plus(observation, jnp.zeros_like(observation))
 
     def merge(self, later: "Total") -> "Total":
@@ -75,12 +75,12 @@ class Total(AbstractAccumulator):
         return np.asarray(np.float64(self.high) + np.float64(self.low))
 
     def _plus(self, high: Float32[Array, "*shape"], low: Float32[Array, "*shape"]) -> "Total":
-        total = self.high + high
+        total = _as_written(self.high + high)
         # The part of either summand that the rounded sum lost (two-sum).
-        mine = total - high
+        mine = _as_written(total - high)
         lost = (self.high - mine) + (high - (total - mine))
         rest = lost + (self.low + low)
-        renormalised = total + rest
+        renormalised = _as_written(total + rest)
         rest = rest - (renormalised - total)
         # Beyond the finite there is nothing to compensate: inf stays inf instead of inf - inf.
         finite = jnp.isfinite(renormalised)
@@ -88,3 +88,8 @@ class Total(AbstractAccumulator):
             high=jnp.where(finite, renormalised, total),
             low=jnp.where(finite, rest, jnp.zeros_like(rest)),
         )
+
+
+def _as_written(rounded: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    # Under --xla_cpu_enable_fast_math the compiler takes (a + b) - a for b, and the lost part for 0.
+    return lax.optimization_barrier(rounded)

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
 from .accumulator import AbstractAccumulator, AxisName
@@ -56,7 +57,8 @@ class VectorBuffer(AbstractAccumulator):
         return VectorBuffer.zeros(tuple(shape), capacity).add(self._rows(), axis_name)
 
     def _rows(self) -> VectorRows:
-        places = jnp.arange(self.values.shape[-1], dtype=jnp.int32)
+        shape = (*self.num_filled.shape, self.values.shape[-1])
+        places = lax.broadcasted_iota(jnp.int32, shape, self.num_filled.ndim)
         return VectorRows(values=self.values, valid=places < self.num_filled[..., None])
 
 

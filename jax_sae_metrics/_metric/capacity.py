@@ -11,6 +11,7 @@ from .._accumulator import VectorBuffer, VectorRows
 from .._batch import Batch
 from .._configuration import check_num_components, check_size, component_shape
 from .._items import computable
+from .._sharding import unsharded
 
 
 def capacities(features: ArrayLike) -> Float[Array, "*component vector"]:
@@ -121,6 +122,7 @@ class Capacity(AbstractMetric[_State]):
 def _capacities(
     vectors: Float[Array, "*component feature vector"],
 ) -> Float[Array, "*component vector"]:
+    vectors = unsharded(vectors)
     products = jnp.einsum("...fn,...fm->...nm", vectors, vectors, precision=lax.Precision.HIGHEST)
     squared = jnp.square(products)
     return jnp.diagonal(squared, axis1=-2, axis2=-1) / jnp.sum(squared, axis=-1)

@@ -1,0 +1,268 @@
+"""What holds for every metric, whatever it measures."""
+
+import functools
+import inspect
+import pickle
+
+import chex
+import jax
+import jax.numpy as jnp
+import jax_sae_metrics as jsm
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from metric_cases import ALL_CASES, assert_matches, draw_inputs, expected
+
+COMPONENTS = 3
+every_metric = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
+
+
+def jax_inputs(case, shape=(8,), seed=0):
+    inputs = draw_inputs(case, shape, COMPONENTS, seed)
+    return {name: jnp.asarray(values) for name, values in inputs.items()}
+
+
+def assert_same_type(before, after):
+    """Equal trees, shapes, dtypes, weak types and shardings."""
+    chex.assert_trees_all_equal_structs(before, after)
+    chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
+    for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        assert one.weak_type == other.weak_type is False
+        assert one.sharding.is_equivalent_to(other.sharding, one.ndim)
+
+
+def assert_same_value(one, other, ordered=True):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        a, b = (np.asarray(x) if ordered else np.sort(x) for x in (a, b))
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_every_public_metric_is_in_the_matrix():
+    def types(metric):
+        inner = list(getattr(metric, "metrics", {}).values())
+        return {type(metric)}.union(*map(types, inner))
+
+    tested = set().union(*(types(case.build(COMPONENTS)) for case in ALL_CASES))
+    public = {
+        value
+        for value in vars(jsm).values()
+        if inspect.isclass(value) and issubclass(value, jsm.AbstractMetric)
+    } - {jsm.AbstractMetric}
+    assert public == tested
+
+
+@every_metric
+def test_update_keeps_the_type_of_the_state(case):
+    metric = case.build(COMPONENTS)
+    for update in (metric.update, jax.jit(metric.update)):
+        assert_same_type(metric.init(), update(metric.init(), **jax_inputs(case)))
+
+
+@every_metric
+@pytest.mark.parametrize("spec", [P(), P(None, "model")], ids=["replicated", "features sharded"])
+def test_update_keeps_the_sharding_of_the_state(case, spec):
+    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    metric = case.build(COMPONENTS)
+    state = metric.init(sharding=NamedSharding(mesh, spec))
+
+    def place(name, leaf):
+        is_learned = name == "learned_activations"
+        features = ("data", None, *spec[1:]) if is_learned else ("data",)
+        return jax.device_put(leaf, NamedSharding(mesh, P(*features)))
+
+    inputs = {name: place(name, leaf) for name, leaf in jax_inputs(case).items()}
+    step = jax.jit(
+        metric.update, donate_argnums=0, out_shardings=jax.tree.map(lambda x: x.sharding, state)
+    )
+    assert_same_type(metric.init(sharding=NamedSharding(mesh, spec)), step(state, **inputs))
+
+
+@every_metric
+def test_traces_once_over_a_hundred_steps(case):
+    metric = case.build(COMPONENTS)
+
+    @functools.partial(jax.jit, donate_argnums=1, static_argnums=0)
+    @chex.assert_max_traces(n=1)
+    def step(metric, state, inputs):
+        return metric.update(state, **inputs)
+
+    chex.clear_trace_counter()
+    state, inputs = metric.init(), jax_inputs(case)
+    for _ in range(100):
+        # An equal configuration built anew is no reason to trace again.
+        state = step(case.build(COMPONENTS), state, inputs)
+
+
+@every_metric
+def test_a_configuration_is_a_leafless_jit_argument(case):
+    metric = case.build(COMPONENTS)
+    assert jax.tree.leaves(metric) == []
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def step(metric, state, inputs):
+        return metric.update(state, **inputs)
+
+    chex.clear_trace_counter()
+    state = metric.init()
+    for _ in range(3):
+        state = step(case.build(COMPONENTS), state, jax_inputs(case))
+
+
+@every_metric
+def test_a_configuration_hashes_compares_pickles_and_prints(case):
+    metric, same, other = case.build(COMPONENTS), case.build(COMPONENTS), case.build(2)
+    assert metric == same
+    assert hash(metric) == hash(same)
+    assert metric != other
+    assert pickle.loads(pickle.dumps(metric)) == metric
+    assert type(metric).__name__ in repr(metric)
+    assert {metric: "found"}[same] == "found"
+
+
+@every_metric
+def test_bound_methods_are_jitted_directly(case):
+    metric = case.build(COMPONENTS)
+    state = jax.jit(metric.update)(jax.jit(metric.init)(), **jax_inputs(case))
+    value = jax.jit(metric.compute)(state)
+    assert_same_value(value, metric.compute(state))
+
+
+@every_metric
+def test_donation_works_from_the_first_step(case):
+    metric = case.build(COMPONENTS)
+    state = metric.init()
+    pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(pointers)) == len(pointers)
+    step = jax.jit(metric.update, donate_argnums=0)
+    after = step(state, **jax_inputs(case))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    step(after, **jax_inputs(case))
+    metric.compute(metric.init())  # an empty state is new each time, not one that was donated
+
+
+@every_metric
+def test_forward_gives_the_batch_and_update_the_whole(case):
+    metric = case.build(COMPONENTS)
+    state = metric.update(metric.init(), **jax_inputs(case, seed=1))
+    second = jax_inputs(case, seed=2)
+    after, batch_value = jax.jit(metric.forward)(state, **second)
+    assert_same_value(batch_value, metric.compute(metric.update(metric.init(), **second)))
+    assert_same_value(metric.compute(after), metric.compute(metric.update(state, **second)))
+
+
+@every_metric
+def test_merge_is_associative_and_has_the_empty_state_as_neutral(case):
+    metric = case.build(COMPONENTS)
+    a, b, c = (metric.update(metric.init(), **jax_inputs(case, seed=seed)) for seed in range(3))
+    left = metric.merge(metric.merge(a, b), c)
+    right = metric.merge(a, metric.merge(b, c))
+    assert_same_value(metric.compute(left), metric.compute(right))
+    assert_same_type(left, right)
+    for merged in (metric.merge(metric.init(), a), metric.merge(a, metric.init())):
+        chex.assert_trees_all_equal(merged, a)
+
+
+@every_metric
+def test_one_device_and_eight_agree(case):
+    """Exactly for counts; totals differ by the order of one batch's float32 sum."""
+    metric = case.build(COMPONENTS)
+    inputs = jax_inputs(case, shape=(32,))
+
+    def sharded(num_devices):
+        mesh = jax.make_mesh((num_devices,), ("data",), axis_types=(AxisType.Auto,))
+
+        @jax.jit
+        @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())
+        def step(state, inputs):
+            return metric.update(state, axis_name="data", **inputs)
+
+        return step(metric.init(), inputs)
+
+    one, eight = sharded(1), sharded(8)
+    for a, b in zip(accumulators(one), accumulators(eight), strict=True):
+        if isinstance(a, jsm.Count):
+            np.testing.assert_array_equal(a.to_numpy(), b.to_numpy())
+        else:
+            assert_same_value(a, b)
+
+
+def accumulators(state):
+    is_leaf = lambda node: isinstance(node, jsm.AbstractAccumulator)  # noqa: E731
+    return jax.tree.leaves(state, is_leaf=is_leaf)
+
+
+@every_metric
+def test_several_mesh_axes_reduce_together(case):
+    metric = case.build(COMPONENTS)
+    inputs = jax_inputs(case)
+    mesh = jax.make_mesh((2, 4), ("host", "chip"), axis_types=(AxisType.Auto,) * 2)
+    axes = ("host", "chip")
+
+    @jax.jit
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(axes)), out_specs=P())
+    def step(state, inputs):
+        replicated = metric.update(state, axis_name=axes, **inputs)
+        own = metric.update(metric.init(), **inputs)
+        return replicated, metric.all_reduce(own, axes)
+
+    wanted = metric.compute(metric.update(metric.init(), **inputs))
+    for state in step(metric.init(), inputs):
+        assert_same_value(metric.compute(state), wanted, case.ordered)
+
+
+@every_metric
+def test_observations_are_plain_arrays_that_sum_over_micro_batches(case):
+    metric = case.build(COMPONENTS)
+    if "Capacity" in case.name:
+        pytest.skip("whole vectors are appended, not summed")
+    batches = [jax_inputs(case, seed=seed) for seed in range(4)]
+    observations = [metric.observe(**batch) for batch in batches]
+    leaves = jax.tree.leaves(observations)
+    assert {str(leaf.dtype) for leaf in leaves} <= {"int32", "float32"}
+    summed = jax.tree.map(lambda *parts: functools.reduce(jnp.add, parts), *observations)
+    together = metric.accumulate(metric.init(), summed)
+    one_by_one = functools.reduce(lambda s, b: metric.update(s, **b), batches, metric.init())
+    assert_same_value(metric.compute(together), metric.compute(one_by_one))
+
+
+@every_metric
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_any_split_and_mask_give_the_same_as_the_whole(case, data):
+    """Batches of unequal size, down to a single vector, under a mask drawn at random."""
+    size = data.draw(st.integers(2, 12))
+    cuts = sorted(data.draw(st.sets(st.integers(1, size - 1), max_size=3)))
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+    inputs = draw_inputs(case, (size,), COMPONENTS, seed=size)
+    metric = case.build(COMPONENTS)
+    state = metric.init()
+    for part in np.split(np.arange(size), cuts):
+        batch = {name: jnp.asarray(values[part]) for name, values in inputs.items()}
+        state = metric.update(state, mask=jnp.asarray(mask[part]), **batch)
+    assert_matches(case, metric.compute(state), expected(case, inputs, mask, COMPONENTS))
+
+
+@every_metric
+def test_nothing_seen_is_nan_for_ratios_and_zero_for_counts(case):
+    metric = case.build(COMPONENTS)
+    for leaf in jax.tree.leaves(metric.compute(metric.init())):
+        np.testing.assert_array_equal(leaf, np.full(leaf.shape, case.of_nothing))
+
+
+def test_a_scan_inside_shard_map_with_a_state_per_device():
+    """The carry must be marked as varying before it meets what varies."""
+    metric = jsm.L0Norm()
+    acts = jnp.ones((5, 16, 4))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+    @jax.jit
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=P(None, "data"), out_specs=P())
+    def run(acts):
+        empty = jax.tree.map(lambda x: lax.pcast(x, "data", to="varying"), metric.init())
+        step = lambda state, a: (metric.update(state, learned_activations=a), None)  # noqa: E731
+        return metric.all_reduce(lax.scan(step, empty, acts)[0], "data")
+
+    assert float(metric.compute(run(acts))) == 4.0
