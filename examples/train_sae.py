@@ -73,7 +73,7 @@ LearnedActivations = Float[Array, "batch sequence component learned_feature"]
 
 
 def read_corpus(path: Path | None) -> tuple[Text, Text]:
-    """The text to train on, and the text held out: every twentieth file, or part if they are few."""
+    """The text to train on, and the text held out: every twentieth file."""
     if path is None:
         paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     elif path.is_dir():
@@ -83,7 +83,7 @@ def read_corpus(path: Path | None) -> tuple[Text, Text]:
     if not paths:
         raise FileNotFoundError(f"no files in {path}.")
     files = [np.fromfile(file, np.uint8) for file in paths]
-    if len(files) < 20:
+    if len(files) < 20:  # then of twenty equal parts
         files = np.array_split(np.concatenate(files), 20)
     train = [file for index, file in enumerate(files) if index % 20]
     return jnp.asarray(np.concatenate(train)), jnp.asarray(np.concatenate(files[::20]))
@@ -392,7 +392,7 @@ def loss_metrics(config: Config) -> jsm.MetricCollection:
         {
             "clean": MeanLoss("source_model_loss", num_components),
             "reconstructed": MeanLoss("source_model_loss_with_reconstruction", num_components),
-            "zero-ablated": MeanLoss("source_model_loss_with_zero_ablation", num_components),
+            "zero_ablated": MeanLoss("source_model_loss_with_zero_ablation", num_components),
             "score": jsm.ReconstructionScore(num_components),
         }
     )
@@ -505,8 +505,12 @@ def main() -> None:
     rows = rows_by_component(validate(config, source, saes, held_out_text, validation_key))
 
     print(format_table(rows))
-    print(f"loss: L2 + {config.l1_coefficient:g} L1. L2: portion of the variance unexplained.")
-    print("clean, reconstructed, zero-ablated: loss of the transformer, in nats per byte.")
+    num_tokens = config.num_validation_batches * config.batch_size * config.context_length
+    print(
+        f"Over {num_tokens:,} held-out bytes and {config.num_learned_features} features. "
+        f"L2: portion of variance unexplained. loss: L2 + {config.l1_coefficient:g} L1.\n"
+        "clean, reconstructed, zero_ablated: loss of the transformer, in nats per byte."
+    )
     report = {"configuration": dataclasses.asdict(config), "results": rows}
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -160,8 +160,9 @@ class AbstractMetric(eqx.Module, Generic[State]):
         structure: Any = jax.tree.structure(expected)
         if jax.tree.structure(state) != structure:
             raise ValueError(
-                f"state: not a state of {self}. Expected {eqx.tree_pformat(expected)}, got "
-                f"{eqx.tree_pformat(state)}. Pass what `init` or `update` of this metric returned."
+                f"state: not a state of {self}. Pass what `init` or `update` of this metric returned."
+                f"\nExpected: {eqx.tree_pformat(expected, struct_as_array=True)}"
+                f"\nGot: {eqx.tree_pformat(state)}"
             )
         leaves = jax.tree_util.tree_leaves_with_path(expected)
         for (path, wanted), leaf in zip(leaves, jax.tree.leaves(state), strict=True):

@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax_sae_metrics as jsm
 import numpy as np
+
+import jax_sae_metrics as jsm
 
 NUM_LEARNED_FEATURES = 8
 NUM_INPUT_FEATURES = 4

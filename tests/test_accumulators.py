@@ -8,12 +8,13 @@ import sys
 
 import jax
 import jax.numpy as jnp
-import jax_sae_metrics as jsm
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from jax import lax
 from jax.sharding import AxisType, PartitionSpec as P
+
+import jax_sae_metrics as jsm
 
 NUM_DEVICES = 8
 LARGEST = 2**31 - 1
@@ -64,7 +65,9 @@ def test_count_fed_in_a_scan_and_merged():
 def test_count_over_devices_is_exact(x64):
     def run(observation):
         (observation,) = observation
-        reduced_states = feed_on_each_device(jsm.Count.zeros(()), observation, 1000).all_reduce("data")
+        reduced_states = feed_on_each_device(jsm.Count.zeros(()), observation, 1000).all_reduce(
+            "data"
+        )
         reduced_observations = jsm.Count.zeros(()).add(observation, "data")
         return reduced_states, reduced_observations
 

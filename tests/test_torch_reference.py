@@ -3,9 +3,10 @@
 import json
 import pathlib
 
-import jax_sae_metrics as jsm
 import numpy as np
 import pytest
+
+import jax_sae_metrics as jsm
 
 REFERENCE = json.loads((pathlib.Path(__file__).parent / "data/torch_reference.json").read_text())
 

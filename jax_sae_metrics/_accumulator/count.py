@@ -1,9 +1,11 @@
 """Exact integers to 2^64, without x64."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float32, Int, Int32, UInt32
+from jaxtyping import Array, Float32, Int, UInt32
 
 from .accumulator import AbstractAccumulator, AxisName
 from .check import check_observation
@@ -42,9 +44,7 @@ class Count(AbstractAccumulator):
         # One buffer a word, so that a donated state never holds the same buffer twice.
         return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
 
-    def add(
-        self, observation: Int32[Array, "*shape"], axis_name: AxisName | None = None
-    ) -> "Count":
+    def add(self, observation: Any, axis_name: AxisName | None = None) -> "Count":
         """Add an int32 observation with carry, summed exactly over `axis_name` where given."""
         check_observation(observation, "Count", self.low.shape, jnp.int32)
         words = observation.astype(jnp.uint32)

@@ -1,5 +1,7 @@
 """Float sums that do not drift."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,9 +43,7 @@ class Total(AbstractAccumulator):
         """An empty total of the given shape."""
         return cls(high=jnp.zeros(shape, jnp.float32), low=jnp.zeros(shape, jnp.float32))
 
-    def add(
-        self, observation: Float32[Array, "*shape"], axis_name: AxisName | None = None
-    ) -> "Total":
+    def add(self, observation: Any, axis_name: AxisName | None = None) -> "Total":
         """Add a float32 observation, summed over `axis_name` first where it is given."""
         check_observation(observation, "Total", self.high.shape, jnp.float32)
         if axis_name is not None:
@@ -91,5 +91,5 @@ class Total(AbstractAccumulator):
 
 
 def _as_written(rounded: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
-    # Under --xla_cpu_enable_fast_math the compiler takes (a + b) - a for b, and the lost part for 0.
+    # With --xla_cpu_enable_fast_math, the compiler would take (a + b) - a for b: nothing was lost.
     return lax.optimization_barrier(rounded)

@@ -52,11 +52,11 @@ def capacities(features: ArrayLike) -> Float[Array, "*component vector"]:
     return _capacities(jnp.moveaxis(vectors, 0, -1))
 
 
-class _State(eqx.Module):
+class _CapacityState(eqx.Module):
     vectors: VectorBuffer | VectorRows
 
 
-class Capacity(AbstractMetric[_State]):
+class Capacity(AbstractMetric[_CapacityState]):
     r"""Capacity of each learned activation vector among all those seen.
 
     $$C_n = \frac{(f_n \cdot f_n)^2}{\sum_m (f_n \cdot f_m)^2}$$
@@ -108,14 +108,14 @@ class Capacity(AbstractMetric[_State]):
         check_size("num_learned_features", self.num_learned_features)
         check_num_components(self.num_components)
 
-    def _init(self) -> _State:
+    def _init(self) -> _CapacityState:
         shape = (*component_shape(self.num_components), self.num_learned_features)
-        return _State(vectors=VectorBuffer.zeros(shape, self.num_activation_vectors))
+        return _CapacityState(vectors=VectorBuffer.zeros(shape, self.num_activation_vectors))
 
-    def _observe(self, batch: Batch) -> _State:
-        return _State(vectors=batch.learned_activations(self).rows())
+    def _observe(self, batch: Batch) -> _CapacityState:
+        return _CapacityState(vectors=batch.learned_activations(self).rows())
 
-    def _compute(self, state: _State) -> Float32[Array, "*component vector"]:
+    def _compute(self, state: _CapacityState) -> Float32[Array, "*component vector"]:
         return _capacities(state.vectors.values)
 
 

@@ -9,12 +9,12 @@ from .._batch import Batch
 from .._configuration import check_between, check_num_components, check_size, component_shape
 
 
-class _State(eqx.Module):
+class _FeatureDensityState(eqx.Module):
     num_fired: Count | Int32[Array, "*component learned_feature"]
     num_activation_vectors: Count | Int32[Array, "*component"]
 
 
-class FeatureDensity(AbstractMetric[_State]):
+class FeatureDensity(AbstractMetric[_FeatureDensityState]):
     r"""Portion of activation vectors in which each learned feature is active.
 
     $$d_i = \frac{1}{N} \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
@@ -61,18 +61,18 @@ class FeatureDensity(AbstractMetric[_State]):
         check_num_components(self.num_components)
         check_between("threshold", self.threshold, 0.0)
 
-    def _init(self) -> _State:
+    def _init(self) -> _FeatureDensityState:
         components = component_shape(self.num_components)
-        return _State(
+        return _FeatureDensityState(
             num_fired=Count.zeros((*components, self.num_learned_features)),
             num_activation_vectors=Count.zeros(components),
         )
 
-    def _observe(self, batch: Batch) -> _State:
+    def _observe(self, batch: Batch) -> _FeatureDensityState:
         learned = batch.learned_activations(self)
-        return _State(
+        return _FeatureDensityState(
             num_fired=learned.num_above(self.threshold), num_activation_vectors=learned.num_items
         )
 
-    def _compute(self, state: _State) -> Float32[Array, "*component learned_feature"]:
+    def _compute(self, state: _FeatureDensityState) -> Float32[Array, "*component learned_feature"]:
         return state.num_fired.to_float() / state.num_activation_vectors.to_float()[..., None]

@@ -9,12 +9,12 @@ from .._batch import Batch
 from .._configuration import check_num_components, component_shape
 
 
-class _State(eqx.Module):
+class _L0NormState(eqx.Module):
     num_nonzero: Count | Int32[Array, "*component"]
     num_activation_vectors: Count | Int32[Array, "*component"]
 
 
-class L0Norm(AbstractMetric[_State]):
+class L0Norm(AbstractMetric[_L0NormState]):
     r"""Mean number of nonzero learned activations per activation vector.
 
     $$\ell_0 = \frac{1}{N} \sum_{n=1}^{N} \sum_i \mathbb{1}[f_{ni} \ne 0]$$
@@ -55,15 +55,17 @@ class L0Norm(AbstractMetric[_State]):
     def __check_init__(self) -> None:
         check_num_components(self.num_components)
 
-    def _init(self) -> _State:
+    def _init(self) -> _L0NormState:
         components = component_shape(self.num_components)
-        return _State(
+        return _L0NormState(
             num_nonzero=Count.zeros(components), num_activation_vectors=Count.zeros(components)
         )
 
-    def _observe(self, batch: Batch) -> _State:
+    def _observe(self, batch: Batch) -> _L0NormState:
         learned = batch.learned_activations(self)
-        return _State(num_nonzero=learned.num_nonzero(), num_activation_vectors=learned.num_items)
+        return _L0NormState(
+            num_nonzero=learned.num_nonzero(), num_activation_vectors=learned.num_items
+        )
 
-    def _compute(self, state: _State) -> Float32[Array, "*component"]:
+    def _compute(self, state: _L0NormState) -> Float32[Array, "*component"]:
         return state.num_nonzero.to_float() / state.num_activation_vectors.to_float()

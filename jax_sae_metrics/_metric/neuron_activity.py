@@ -10,12 +10,12 @@ from .._batch import Batch
 from .._configuration import check_between, check_num_components, check_size, component_shape
 
 
-class _State(eqx.Module):
+class _NeuronActivityState(eqx.Module):
     num_fired: Count | Int32[Array, "*component learned_feature"]
     num_activation_vectors: Count | Int32[Array, "*component"]
 
 
-class NeuronActivity(AbstractMetric[_State]):
+class NeuronActivity(AbstractMetric[_NeuronActivityState]):
     r"""Number of dead learned features: those that fired in too small a portion of the vectors.
 
     $$\sum_i \mathbb{1}[c_i \le p N], \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > 0]$$
@@ -65,18 +65,20 @@ class NeuronActivity(AbstractMetric[_State]):
         portion = self.threshold_is_dead_portion_fires
         check_between("threshold_is_dead_portion_fires", portion, 0.0, 1.0)
 
-    def _init(self) -> _State:
+    def _init(self) -> _NeuronActivityState:
         components = component_shape(self.num_components)
-        return _State(
+        return _NeuronActivityState(
             num_fired=Count.zeros((*components, self.num_learned_features)),
             num_activation_vectors=Count.zeros(components),
         )
 
-    def _observe(self, batch: Batch) -> _State:
+    def _observe(self, batch: Batch) -> _NeuronActivityState:
         learned = batch.learned_activations(self)
-        return _State(num_fired=learned.num_above(0.0), num_activation_vectors=learned.num_items)
+        return _NeuronActivityState(
+            num_fired=learned.num_above(0.0), num_activation_vectors=learned.num_items
+        )
 
-    def _compute(self, state: _State) -> Int[Array, "*component"]:
+    def _compute(self, state: _NeuronActivityState) -> Int[Array, "*component"]:
         num_vectors = state.num_activation_vectors.to_float()[..., None]
         fires_too_rarely = (
             state.num_fired.to_float() <= self.threshold_is_dead_portion_fires * num_vectors

@@ -9,11 +9,11 @@ from .._batch import Batch
 from .._configuration import check_between, check_num_components, check_size, component_shape
 
 
-class _State(eqx.Module):
+class _NeuronFiredCountState(eqx.Module):
     num_fired: Count | Int32[Array, "*component learned_feature"]
 
 
-class NeuronFiredCount(AbstractMetric[_State]):
+class NeuronFiredCount(AbstractMetric[_NeuronFiredCountState]):
     r"""Number of activation vectors in which each learned feature is active.
 
     $$c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
@@ -60,12 +60,14 @@ class NeuronFiredCount(AbstractMetric[_State]):
         check_num_components(self.num_components)
         check_between("threshold", self.threshold, 0.0)
 
-    def _init(self) -> _State:
+    def _init(self) -> _NeuronFiredCountState:
         shape = (*component_shape(self.num_components), self.num_learned_features)
-        return _State(num_fired=Count.zeros(shape))
+        return _NeuronFiredCountState(num_fired=Count.zeros(shape))
 
-    def _observe(self, batch: Batch) -> _State:
-        return _State(num_fired=batch.learned_activations(self).num_above(self.threshold))
+    def _observe(self, batch: Batch) -> _NeuronFiredCountState:
+        return _NeuronFiredCountState(
+            num_fired=batch.learned_activations(self).num_above(self.threshold)
+        )
 
-    def _compute(self, state: _State) -> Int[Array, "*component learned_feature"]:
+    def _compute(self, state: _NeuronFiredCountState) -> Int[Array, "*component learned_feature"]:
         return state.num_fired.to_int()

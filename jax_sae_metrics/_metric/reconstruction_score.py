@@ -14,12 +14,12 @@ from .._configuration import check_choice, check_num_components, component_shape
 _AVERAGES = ("ratio_of_sums", "mean_of_ratios")
 
 
-class _State(eqx.Module):
+class _ReconstructionScoreState(eqx.Module):
     numerator: Total | Float32[Array, "*component"]
     denominator: Total | Float32[Array, "*component"]
 
 
-class ReconstructionScore(AbstractMetric[_State]):
+class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
     r"""Portion of the loss lost to zero ablation that the reconstruction wins back.
 
     With the losses of the unchanged model $l$, with the reconstruction put in place of the
@@ -85,11 +85,13 @@ class ReconstructionScore(AbstractMetric[_State]):
         check_num_components(self.num_components)
         check_choice("average", self.average, _AVERAGES)
 
-    def _init(self) -> _State:
+    def _init(self) -> _ReconstructionScoreState:
         components = component_shape(self.num_components)
-        return _State(numerator=Total.zeros(components), denominator=Total.zeros(components))
+        return _ReconstructionScoreState(
+            numerator=Total.zeros(components), denominator=Total.zeros(components)
+        )
 
-    def _observe(self, batch: Batch) -> _State:
+    def _observe(self, batch: Batch) -> _ReconstructionScoreState:
         clean, reconstructed, ablated = batch.losses(
             self,
             "source_model_loss",
@@ -100,7 +102,9 @@ class ReconstructionScore(AbstractMetric[_State]):
         denominator = ablated.values - clean.values
         if self.average == "mean_of_ratios":
             numerator, denominator = numerator / denominator, jnp.ones_like(denominator)
-        return _State(numerator=clean.sum(numerator), denominator=clean.sum(denominator))
+        return _ReconstructionScoreState(
+            numerator=clean.sum(numerator), denominator=clean.sum(denominator)
+        )
 
-    def _compute(self, state: _State) -> Float32[Array, "*component"]:
+    def _compute(self, state: _ReconstructionScoreState) -> Float32[Array, "*component"]:
         return state.numerator.to_float() / state.denominator.to_float()
