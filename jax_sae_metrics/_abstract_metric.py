@@ -3,6 +3,7 @@
 import abc
 from typing import Any, Generic, TypeVar
 
+import chex
 import equinox as eqx
 import jax
 from jax import lax
@@ -157,21 +158,15 @@ class AbstractMetric(eqx.Module, Generic[State]):
     def _check(self, state: State) -> None:
         """Raise unless `state` has the tree, shapes and dtypes of this metric's states."""
         expected = jax.eval_shape(self._init)
-        structure: Any = jax.tree.structure(expected)
-        if jax.tree.structure(state) != structure:
+        try:
+            chex.assert_trees_all_equal_shapes_and_dtypes(state, expected)
+        except AssertionError as error:
             raise ValueError(
-                f"state: not a state of {self}. Pass what `init` or `update` of this metric returned."
+                f"state: not a state of {self}. Pass what `init` or `update` of this metric "
+                "returned; call under `jax.vmap` if it has an axis of models or devices."
                 f"\nExpected: {eqx.tree_pformat(expected, struct_as_array=True)}"
-                f"\nGot: {eqx.tree_pformat(state)}"
-            )
-        leaves = jax.tree_util.tree_leaves_with_path(expected)
-        for (path, wanted), leaf in zip(leaves, jax.tree.leaves(state), strict=True):
-            if (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
-                raise ValueError(
-                    f"state{jax.tree_util.keystr(path)}: {self} expects {wanted.dtype} of shape "
-                    f"{wanted.shape}, got {leaf.dtype} of shape {leaf.shape}. Pass a state of this "
-                    f"metric; call under `jax.vmap` if it has an axis of models or devices."
-                )
+                f"\nGot: {eqx.tree_pformat(state)}\n{error}"
+            ) from None
 
 
 def _is_accumulator(node: PyTree) -> bool:

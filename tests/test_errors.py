@@ -348,7 +348,7 @@ MISUSES = {
     "update of a state of another configuration": (
         ValueError,
         lambda: density.update(of_components, learned_activations=acts),
-        ("state.num_fired.high", "(8,)", "(3, 8)"),
+        ("num_fired/high", "(8,)", "(3, 8)"),
     ),
     "compute of a state of another metric": (
         ValueError,
@@ -358,7 +358,7 @@ MISUSES = {
     "compute of states stacked over models": (
         ValueError,
         lambda: density.compute(jax.tree.map(lambda x: jnp.stack([x, x]), density.init())),
-        ("state.num_fired.high", "(8,)", "(2, 8)", "vmap"),
+        ("num_fired/high", "(8,)", "(2, 8)", "vmap"),
     ),
     "compute of a collection's state with a part missing": (
         ValueError,

@@ -17,7 +17,8 @@ def l1_absolute_loss(learned_activations: ArrayLike) -> Float[Array, "*batch_and
 
     $$\ell_1(f) = \sum_i |f_i|$$
 
-    Differentiable: this is the term to train with, where `L1AbsoluteLoss` is the number to report.
+    Differentiable, with gradient 0 at 0 as in torch: this is the term to train with, where
+    `L1AbsoluteLoss` is the number to report.
     Replaces the torch version's `L1AbsoluteLoss(keep_batch_dim=True)`.
 
     **Arguments:**
@@ -35,7 +36,9 @@ def l1_absolute_loss(learned_activations: ArrayLike) -> Float[Array, "*batch_and
         >>> print(jsm.l1_absolute_loss(jnp.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])))
         [2. 1.]
     """
-    return jnp.sum(jnp.abs(computable("learned_activations", learned_activations)), axis=-1)
+    learned = computable("learned_activations", learned_activations)
+    # Not jnp.abs, whose gradient at zero is 1: zero is where most learned activations are.
+    return jnp.sum(learned * jnp.sign(learned), axis=-1)
 
 
 class L1AbsoluteLoss(AbstractMetric[VectorMean]):
