@@ -9,9 +9,8 @@
 
 Nothing is downloaded. Run it with
 
-    pip install "jax-sae-metrics[examples]"
-    python train_sae.py            # about three minutes on two CPU cores
-    python train_sae.py --quick    # a smoke test: all of it in miniature, with poor results
+    python examples/train_sae.py            # about three minutes on two CPU cores
+    python examples/train_sae.py --quick    # a smoke test: all of it in miniature
 
 The table that it prints at the end is also written to `metrics.json`.
 """
@@ -19,7 +18,6 @@ The table that it prints at the end is also written to `metrics.json`.
 import argparse
 import dataclasses
 import json
-import sysconfig
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,24 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
 
 import jax_sae_metrics as jsm
+from byte_transformer import (
+    STEPS_PER_REPORT,
+    Activations,
+    Residual,
+    Text,
+    Tokens,
+    Transformer,
+    TransformerConfig,
+    read_corpus,
+    sample_tokens,
+    train_transformer,
+    warmup_cosine,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,188 +50,28 @@ class Config:
     """Everything that a run depends on, except its text."""
 
     seed: int = 0
-    batch_size: int = 8
-    context_length: int = 64
-
-    num_blocks: int = 3
-    num_heads: int = 4
-    d_model: int = 96
-    transformer_steps: int = 3000
-    transformer_learning_rate: float = 4e-3
-
+    transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     num_learned_features: int = 512
     l1_coefficient: float = 1e-2
-    sae_steps: int = 3000
-    sae_learning_rate: float = 3e-3
-
+    steps: int = 3000
+    learning_rate: float = 3e-3
     num_validation_batches: int = 300
-    steps_per_report: int = 50
+
+    @property
+    def num_components(self) -> int:
+        """One component per block."""
+        return self.transformer.num_blocks
 
 
-QUICK = Config(transformer_steps=60, sae_steps=60, num_validation_batches=20, steps_per_report=10)
+QUICK = Config(transformer=TransformerConfig(steps=60), steps=60, num_validation_batches=20)
 
-Text = UInt8[Array, " byte"]
-Tokens = UInt8[Array, "batch sequence"]
-TokenLosses = Float[Array, "batch sequence-1"]
-Sequence = Float[Array, "sequence d_model"]
-Residual = Float[Array, "batch sequence d_model"]
-Activations = Float[Array, "batch sequence component d_model"]
 LearnedActivations = Float[Array, "batch sequence component learned_feature"]
 
 
-# Text
-
-
-def read_corpus(path: Path | None) -> tuple[Text, Text]:
-    """The text to train on, and the text held out: every twentieth file."""
-    if path is None:
-        paths = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
-    elif path.is_dir():
-        paths = sorted(file for file in path.rglob("*") if file.is_file())
-    else:
-        paths = [path]
-    if not paths:
-        raise FileNotFoundError(f"no files in {path}.")
-    files = [np.fromfile(file, np.uint8) for file in paths]
-    if len(files) < 20:  # then of twenty equal parts
-        files = np.array_split(np.concatenate(files), 20)
-    train = [file for index, file in enumerate(files) if index % 20]
-    return jnp.asarray(np.concatenate(train)), jnp.asarray(np.concatenate(files[::20]))
-
-
-def sample_tokens(text: Text, batch_size: int, context_length: int, key: PRNGKeyArray) -> Tokens:
-    """Random windows of a text."""
-    if text.size <= context_length:
-        raise ValueError(f"expected more than {context_length} bytes of text, got {text.size}.")
-    starts = jax.random.randint(key, (batch_size, 1), 0, text.size - context_length)
-    return text[starts + jnp.arange(context_length)]
-
-
-# Transformer
-
-
-def rotate(vectors: Float[Array, "sequence head d_head"]) -> Float[Array, "sequence head d_head"]:
-    """Rotary position embedding."""
-    sequence, _, d_head = vectors.shape
-    frequencies = 1e4 ** (-jnp.arange(0, d_head, 2) / d_head)
-    angles = jnp.arange(sequence)[:, None, None] * frequencies
-    cos, sin = jnp.cos(angles), jnp.sin(angles)
-    first, second = jnp.split(vectors, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
-
-
-class Block(eqx.Module):
-    """Causal self-attention and an MLP, each reading from and adding to the residual stream."""
-
-    attention_norm: eqx.nn.LayerNorm
-    query_key_value: eqx.nn.Linear
-    attention_output: eqx.nn.Linear
-    mlp_norm: eqx.nn.LayerNorm
-    mlp_input: eqx.nn.Linear
-    mlp_output: eqx.nn.Linear
-    num_heads: int = eqx.field(static=True)
-
-    def __init__(self, config: Config, key: PRNGKeyArray) -> None:
-        d_model, keys = config.d_model, jax.random.split(key, 4)
-        self.attention_norm = eqx.nn.LayerNorm(d_model)
-        self.query_key_value = eqx.nn.Linear(d_model, 3 * d_model, key=keys[0])
-        self.attention_output = eqx.nn.Linear(d_model, d_model, key=keys[1])
-        self.mlp_norm = eqx.nn.LayerNorm(d_model)
-        self.mlp_input = eqx.nn.Linear(d_model, 4 * d_model, key=keys[2])
-        self.mlp_output = eqx.nn.Linear(4 * d_model, d_model, key=keys[3])
-        self.num_heads = config.num_heads
-
-    def __call__(self, residual: Sequence) -> Sequence:
-        """The residual stream of one sequence after this block."""
-        residual = residual + self._attention(jax.vmap(self.attention_norm)(residual))
-        return residual + jax.vmap(self._mlp)(jax.vmap(self.mlp_norm)(residual))
-
-    def _attention(self, inputs: Sequence) -> Sequence:
-        heads = jax.vmap(self.query_key_value)(inputs)
-        heads = heads.reshape(len(inputs), 3, self.num_heads, -1)
-        query, key, value = heads[:, 0], heads[:, 1], heads[:, 2]
-        mixed = jax.nn.dot_product_attention(rotate(query), rotate(key), value, is_causal=True)
-        return jax.vmap(self.attention_output)(mixed.reshape(inputs.shape))
-
-    def _mlp(self, inputs: Float[Array, " d_model"]) -> Float[Array, " d_model"]:
-        return self.mlp_output(jax.nn.gelu(self.mlp_input(inputs)))
-
-
-class Transformer(eqx.Module):
-    """A language model that can be read, and resumed, after any of its blocks."""
-
-    embedding: Float[Array, "byte d_model"]
-    blocks: tuple[Block, ...]
-    final_norm: eqx.nn.LayerNorm
-    unembedding: eqx.nn.Linear
-
-    def __init__(self, config: Config, key: PRNGKeyArray) -> None:
-        embedding_key, unembedding_key, *block_keys = jax.random.split(key, 2 + config.num_blocks)
-        self.embedding = 0.1 * jax.random.normal(embedding_key, (256, config.d_model))
-        self.blocks = tuple(Block(config, block_key) for block_key in block_keys)
-        self.final_norm = eqx.nn.LayerNorm(config.d_model)
-        self.unembedding = eqx.nn.Linear(config.d_model, 256, key=unembedding_key)
-
-    def residual_stream(self, tokens: Tokens) -> Activations:
-        """The residual stream after each block."""
-        residual, after_block = self.embedding[tokens], []
-        for block in self.blocks:
-            residual = jax.vmap(block)(residual)
-            after_block.append(residual)
-        return jnp.stack(after_block, axis=-2)
-
-    def losses_after(self, block_idx: int, residual: Residual, tokens: Tokens) -> TokenLosses:
-        """The loss at each token but the first, given the residual stream after one block."""
-        for block in self.blocks[block_idx + 1 :]:
-            residual = jax.vmap(block)(residual)
-        logits = jax.vmap(jax.vmap(self._logits))(residual[:, :-1])
-        labels = tokens[:, 1:].astype(jnp.int32)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-    def losses(self, tokens: Tokens) -> TokenLosses:
-        """The loss at each token but the first."""
-        return self.losses_after(-1, self.embedding[tokens], tokens)
-
-    def _logits(self, residual: Float[Array, " d_model"]) -> Float[Array, " byte"]:
-        return self.unembedding(self.final_norm(residual))
-
-
-def warmup_cosine(peak: float, steps: int) -> optax.Schedule:
-    """A learning rate that rises for a tenth of the steps, then falls to zero."""
-    return optax.warmup_cosine_decay_schedule(0.0, peak, steps // 10, steps)
-
-
-def train_transformer(config: Config, text: Text, key: PRNGKeyArray) -> Transformer:
-    """Train a transformer to predict the next byte."""
-    model_key, data_key = jax.random.split(key)
-    schedule = warmup_cosine(config.transformer_learning_rate, config.transformer_steps)
-    adamw = optax.adamw(schedule, b2=0.99, weight_decay=0.1)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), adamw)
-
-    def loss_fn(transformer: Transformer, tokens: Tokens) -> Float[Array, ""]:
-        return jnp.mean(transformer.losses(tokens))
-
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def train_step(
-        transformer: Transformer, opt_state: optax.OptState, text: Text, key: PRNGKeyArray
-    ) -> tuple[Transformer, optax.OptState, Float[Array, ""]]:
-        tokens = sample_tokens(text, config.batch_size, config.context_length, key)
-        loss, gradients = jax.value_and_grad(loss_fn)(transformer, tokens)
-        updates, opt_state = optimizer.update(gradients, opt_state, transformer)
-        return optax.apply_updates(transformer, updates), opt_state, loss
-
-    transformer = Transformer(config, model_key)
-    opt_state = optimizer.init(transformer)
-    progress = tqdm(range(config.transformer_steps), desc="Transformer", unit="step")
-    for step in progress:
-        step_key = jax.random.fold_in(data_key, step)
-        transformer, opt_state, loss = train_step(transformer, opt_state, text, step_key)
-        if (step + 1) % config.steps_per_report == 0:
-            progress.set_postfix(loss=f"{loss:.3f}")
-    return transformer
-
-
-# Sparse autoencoders
+def sample_batch(config: Config, text: Text, key: PRNGKeyArray) -> Tokens:
+    """Random windows of a text, as many and as long as the transformer was trained on."""
+    shape = config.transformer
+    return sample_tokens(text, shape.batch_size, shape.context_length, key)
 
 
 class Source(eqx.Module):
@@ -292,14 +142,15 @@ def by_component(metrics: dict[str, jsm.AbstractMetric[Any]]) -> jsm.MetricColle
     """A collection with results named by metric and component, such as "L0/block_1"."""
 
     def split(metric: Any) -> jsm.PerComponent:
-        return jsm.PerComponent(metric, [f"block_{idx}" for idx in range(metric.num_components)])
+        names = tuple(f"block_{idx}" for idx in range(metric.num_components))
+        return jsm.PerComponent(metric, names)
 
     return jsm.MetricCollection({name: split(metric) for name, metric in metrics.items()})
 
 
 def sae_metrics(config: Config) -> jsm.MetricCollection:
     """What is measured of the autoencoders, during training and at the end."""
-    num_features, num_components = config.num_learned_features, config.num_blocks
+    num_features, num_components = config.num_learned_features, config.num_components
     return by_component(
         {
             "density": jsm.FeatureDensity(num_features, num_components),
@@ -314,8 +165,8 @@ def sae_metrics(config: Config) -> jsm.MetricCollection:
 
 def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) -> SparseAutoencoder:
     """Train the autoencoders of all components at once."""
-    data_key, *sae_keys = jax.random.split(key, 1 + config.num_blocks)
-    optimizer = optax.adam(warmup_cosine(config.sae_learning_rate, config.sae_steps))
+    data_key, *sae_keys = jax.random.split(key, 1 + config.num_components)
+    optimizer = optax.adam(warmup_cosine(config.learning_rate, config.steps))
     metrics = sae_metrics(config)
 
     def loss_fn(saes: SparseAutoencoder, source: Activations) -> tuple[Float[Array, ""], Any]:
@@ -336,7 +187,7 @@ def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) ->
         text: Text,
         key: PRNGKeyArray,
     ) -> tuple[SparseAutoencoder, optax.OptState, Any]:
-        tokens = sample_tokens(text, config.batch_size, config.context_length, key)
+        tokens = sample_batch(config, text, key)
         activations = source.activations(tokens)
         gradients, observation = jax.grad(loss_fn, has_aux=True)(saes, activations)
         updates, opt_state = optimizer.update(gradients, opt_state)
@@ -346,12 +197,12 @@ def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) ->
     create = jax.vmap(SparseAutoencoder, in_axes=(0, None, 0))
     saes = create(source.mean, config.num_learned_features, jnp.stack(sae_keys))
     opt_state, metric_state = optimizer.init(saes), metrics.init()
-    progress = tqdm(range(config.sae_steps), desc="Autoencoders", unit="step")
+    progress = tqdm(range(config.steps), desc="Autoencoders", unit="step")
     for step in progress:
         saes, opt_state, metric_state = train_step(
             saes, opt_state, metric_state, source, text, jax.random.fold_in(data_key, step)
         )
-        if (step + 1) % config.steps_per_report == 0:
+        if (step + 1) % STEPS_PER_REPORT == 0:
             values = metrics.compute(metric_state)
             shown = ("L0", "dead", "L2", "loss")
             progress.set_postfix({name: f"{values[f'{name}/mean']:.3g}" for name in shown})
@@ -359,12 +210,9 @@ def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) ->
     return saes
 
 
-# Validation
-
-
 class _MeanLossState(eqx.Module):
-    total: jsm.Total
-    num_tokens: jsm.Count
+    total: jsm.Total | Float[Array, " component"]
+    num_tokens: jsm.Count | Int[Array, " component"]
 
 
 class MeanLoss(jsm.AbstractMetric[_MeanLossState]):
@@ -387,7 +235,7 @@ class MeanLoss(jsm.AbstractMetric[_MeanLossState]):
 
 def loss_metrics(config: Config) -> jsm.MetricCollection:
     """What is measured of the transformer, its residual stream unchanged and replaced."""
-    num_components = config.num_blocks
+    num_components = config.num_components
     return by_component(
         {
             "clean": MeanLoss("source_model_loss", num_components),
@@ -413,7 +261,7 @@ def validate(
         text: Text,
         key: PRNGKeyArray,
     ) -> tuple[Any, Any]:
-        tokens = sample_tokens(text, config.batch_size, config.context_length, key)
+        tokens = sample_batch(config, text, key)
         activations = source.activations(tokens)
         learned, decoded = autoencode(saes, activations)
         sae_state = of_saes.update(
@@ -424,7 +272,7 @@ def validate(
         )
         clean_losses = source.transformer.losses(tokens)
         reconstructions = decoded * source.scale
-        for idx in range(config.num_blocks):
+        for idx in range(config.num_components):
             reconstruction = reconstructions[..., idx, :]
             losses_with = partial(source.transformer.losses_after, idx, tokens=tokens)
             loss_state = of_losses.update(
@@ -442,12 +290,9 @@ def validate(
         sae_state, loss_state = validation_step(
             sae_state, loss_state, source, saes, text, jax.random.fold_in(key, step)
         )
-        if (step + 1) % config.steps_per_report == 0:
+        if (step + 1) % STEPS_PER_REPORT == 0:
             progress.set_postfix(score=f"{of_losses.compute(loss_state)['score/mean']:.4f}")
     return of_saes.compute(sae_state) | of_losses.compute(loss_state)
-
-
-# Report
 
 
 def rows_by_component(results: dict[str, Array]) -> dict[str, dict[str, float]]:
@@ -493,21 +338,22 @@ def main() -> None:
     arguments = parse_arguments()
     config = dataclasses.replace(QUICK if arguments.quick else Config(), seed=arguments.seed)
     if arguments.steps is not None:
-        config = dataclasses.replace(config, sae_steps=arguments.steps)
+        config = dataclasses.replace(config, steps=arguments.steps)
     model_key, scale_key, sae_key, validation_key = jax.random.split(jax.random.key(config.seed), 4)
 
     train_text, held_out_text = read_corpus(arguments.corpus)
     print(f"{train_text.size:,} bytes of text to train on, {held_out_text.size:,} held out")
-    transformer = train_transformer(config, train_text, model_key)
-    scale_tokens = sample_tokens(train_text, 256, config.context_length, scale_key)
+    transformer = train_transformer(config.transformer, train_text, model_key)
+    scale_tokens = sample_tokens(train_text, 256, config.transformer.context_length, scale_key)
     source = jax.jit(Source)(transformer, scale_tokens)
     saes = train_saes(config, source, train_text, sae_key)
     rows = rows_by_component(validate(config, source, saes, held_out_text, validation_key))
 
     print(format_table(rows))
-    num_tokens = config.num_validation_batches * config.batch_size * config.context_length
+    num_tokens = config.transformer.batch_size * config.transformer.context_length
     print(
-        f"Over {num_tokens:,} held-out bytes and {config.num_learned_features} features. "
+        f"Over {config.num_validation_batches * num_tokens:,} held-out bytes, "
+        f"{config.num_learned_features} features per component. "
         f"L2: portion of variance unexplained. loss: L2 + {config.l1_coefficient:g} L1.\n"
         "clean, reconstructed, zero_ablated: loss of the transformer, in nats per byte."
     )

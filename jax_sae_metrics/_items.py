@@ -44,20 +44,26 @@ class Items:
             return jnp.full(self.component_shape, size, jnp.int32)
         return jnp.sum(self.mask, axis=self._item_axes, dtype=jnp.int32)
 
-    def sum(self, per_item: Float[Array, "*items_and_component"]) -> Float32[Array, "*component"]:
-        """The sum over items of one number per item (and component)."""
+    def sum(self, values: Float[Array, "..."]) -> Float32[Array, "..."]:
+        """The sum over items of `values`, which begin with the axes of items and component."""
         if self.mask is not None:
             # Select, never multiply: NaN * 0 is NaN.
-            per_item = jnp.where(self.mask, per_item, jnp.zeros((), per_item.dtype))
-        return jnp.sum(per_item, axis=self._item_axes).astype(jnp.float32)
+            values = jnp.where(self._mask_like(values), values, jnp.zeros((), values.dtype))
+        return jnp.sum(values, axis=self._item_axes).astype(jnp.float32)
+
+    def count(self, holds: Bool[Array, "..."]) -> Int32[Array, "..."]:
+        """The number of items for which `holds`, which begins with the axes as for `sum`."""
+        if self.mask is not None:
+            holds = holds & self._mask_like(holds)
+        return jnp.sum(holds, axis=self._item_axes, dtype=jnp.int32)
 
     def num_above(self, threshold: float) -> Int32[Array, "*component feature"]:
         """The number of items in which each feature is above `threshold`."""
-        return self._count(self.values > threshold, self._item_axes)
+        return self.count(self.values > threshold)
 
     def num_nonzero(self) -> Int32[Array, "*component"]:
         """The number of entries that are not zero, over items and features."""
-        return self._count(self.values != 0, (*self._item_axes, -1))
+        return jnp.sum(self.count(self.values != 0), axis=-1, dtype=jnp.int32)
 
     def rows(self) -> VectorRows:
         """The items themselves as one run of vectors, in order."""
@@ -72,7 +78,6 @@ class Items:
     def _item_axes(self) -> tuple[int, ...]:
         return tuple(range(self.num_item_axes))
 
-    def _count(self, holds: Bool[Array, "..."], axes: tuple[int, ...]) -> Int32[Array, "..."]:
-        if self.mask is not None:
-            holds = holds & self.mask[..., None]
-        return jnp.sum(holds, axis=axes, dtype=jnp.int32)
+    def _mask_like(self, values: Array) -> Bool[Array, "..."]:
+        assert self.mask is not None
+        return jnp.expand_dims(self.mask, range(self.mask.ndim, values.ndim))

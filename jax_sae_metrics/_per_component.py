@@ -1,5 +1,6 @@
 """A metric's result, taken apart by component."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
@@ -7,6 +8,10 @@ import jax.numpy as jnp
 
 from ._abstract_metric import AbstractMetric
 from ._batch import Batch
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(names)
 
 
 class PerComponent(AbstractMetric[Any]):
@@ -45,7 +50,7 @@ class PerComponent(AbstractMetric[Any]):
     """
 
     metric: AbstractMetric[Any] = eqx.field(static=True)
-    component_names: tuple[str, ...] = eqx.field(static=True, converter=tuple)
+    component_names: tuple[str, ...] = eqx.field(static=True, converter=_in_order)
     prefix: str = eqx.field(static=True, default="")
 
     def __check_init__(self) -> None:

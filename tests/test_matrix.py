@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from metric_cases import ALL_CASES, assert_matches, draw_inputs, expected
 from runners import RUNNERS
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from metric_cases import ALL_CASES, assert_matches, draw_inputs, expected
 
 import jax_sae_metrics as jsm
+from metric_cases import ALL_CASES, assert_matches, draw_inputs, expected
 
 COMPONENTS = 3
 every_metric = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)

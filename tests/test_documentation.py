@@ -1,0 +1,71 @@
+"""Public names are documented: the build fails where a reader would be left alone."""
+
+import doctest
+import inspect
+
+import pytest
+
+import jax_sae_metrics as jsm
+
+PUBLIC = {
+    name: value
+    for name, value in vars(jsm).items()
+    if not name.startswith("_") and not inspect.ismodule(value)
+}
+FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
+METRICS = {
+    name: value
+    for name, value in PUBLIC.items()
+    if inspect.isclass(value) and issubclass(value, jsm.AbstractMetric)
+}
+CONCRETE = METRICS.keys() - {"AbstractMetric"}
+
+
+def public_methods(cls):
+    members = inspect.getmembers(cls, lambda m: inspect.isfunction(m) or inspect.ismethod(m))
+    return {name: member for name, member in members if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_has_a_docstring(name):
+    value = PUBLIC[name]
+    assert inspect.getdoc(value)
+    if inspect.isclass(value) and value.__module__.startswith("jax_sae_metrics"):
+        for method in public_methods(value).values():
+            assert inspect.getdoc(method), method
+
+
+@pytest.mark.parametrize("name", sorted(CONCRETE))
+@pytest.mark.parametrize("section", ["**Input", "**Result:**", "**Arguments:**", "**Raises:**"])
+def test_every_metric_says_what_it_takes_gives_and_raises(name, section):
+    if name == "PerComponent" and section == "**Input":
+        section = "State and inputs are those of the metric that is wrapped"
+    assert section in inspect.getdoc(METRICS[name])
+
+
+@pytest.mark.parametrize("name", sorted(CONCRETE - {"MetricCollection", "PerComponent"}))
+def test_every_metric_gives_its_formula_and_what_nothing_gives(name):
+    documentation = inspect.getdoc(METRICS[name])
+    assert "$$" in documentation
+    assert "NaN" in documentation or "0 where nothing was seen" in documentation
+    assert "[component?" in documentation
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("section", ["**Arguments:**", "**Returns:**", "**Raises:**"])
+def test_every_function_says_what_it_takes_returns_and_raises(name, section):
+    assert section in inspect.getdoc(FUNCTIONS[name])
+
+
+@pytest.mark.parametrize("name", sorted(METRICS.keys() | FUNCTIONS.keys() | {"Count", "Total"}))
+def test_every_metric_and_function_has_an_example(name):
+    """Which runs as a doctest of its module."""
+    assert doctest.DocTestParser().get_examples(inspect.getdoc(PUBLIC[name]))
+
+
+def test_concrete_metrics_are_final():
+    """Abstract or final: nothing inherits from a concrete metric, nor overrides what is derived."""
+    derived = set(public_methods(jsm.AbstractMetric))
+    for name in CONCRETE:
+        assert METRICS[name].__subclasses__() == []
+        assert not derived & set(vars(METRICS[name])), name

@@ -1,0 +1,36 @@
+"""The example runs end to end and writes what it prints."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+EXAMPLE = pathlib.Path(__file__).parents[1] / "examples/train_sae.py"
+COMPONENTS = ["block_0", "block_1", "block_2", "mean"]
+COLUMNS = ["density", "L0", "dead", "L1", "L2", "loss"]
+COLUMNS += ["clean", "reconstructed", "zero_ablated", "score"]
+
+
+def test_the_example_measures_what_it_trains(tmp_path):
+    """In miniature, as its users would run it: a process of its own, warnings as errors."""
+    output = tmp_path / "metrics.json"
+    flags = ["--quick", "--steps", "40", "--output", str(output)]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLE), *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    results = json.loads(output.read_text())["results"]
+    assert list(results) == COMPONENTS
+    for component, row in results.items():
+        assert list(row) == COLUMNS
+        assert all(math.isfinite(value) for value in row.values())
+        assert component in run.stdout
+        assert row["clean"] < row["zero_ablated"], "zero ablation must hurt"
+        assert row["loss"] < 0.9, "the autoencoders must have learned something"
+        lost = row["zero_ablated"] - row["reconstructed"], row["zero_ablated"] - row["clean"]
+        if component != "mean":
+            assert math.isclose(row["score"], lost[0] / lost[1], rel_tol=1e-4)
