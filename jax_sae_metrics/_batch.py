@@ -162,6 +162,8 @@ class Batch:
                 f"{index.shape}. For losses of all components at once, pass them as "
                 f"[*items, component] without component_idx."
             )
+        # A narrow dtype might not hold the number of components.
+        index = index.astype(jnp.int32) if index.dtype.itemsize < 4 else index
         # A traced index out of range selects no component, instead of the nearest one.
         return jnp.arange(num_components, dtype=index.dtype) == index
 

@@ -1,20 +1,15 @@
 """How often each learned feature fires."""
 
 import equinox as eqx
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Float32
 
 from .._abstract_metric import AbstractMetric
-from .._accumulator import Count
 from .._batch import Batch
-from .._configuration import check_between, check_num_components, check_size, component_shape
+from .._configuration import check_between, check_num_components, check_size
+from .firing_counts import FiringCounts
 
 
-class _FeatureDensityState(eqx.Module):
-    num_fired: Count | Int32[Array, "*component learned_feature"]
-    num_activation_vectors: Count | Int32[Array, "*component"]
-
-
-class FeatureDensity(AbstractMetric[_FeatureDensityState]):
+class FeatureDensity(AbstractMetric[FiringCounts]):
     r"""Portion of activation vectors in which each learned feature is active.
 
     $$d_i = \frac{1}{N} \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
@@ -61,18 +56,12 @@ class FeatureDensity(AbstractMetric[_FeatureDensityState]):
         check_num_components(self.num_components)
         check_between("threshold", self.threshold, 0.0)
 
-    def _init(self) -> _FeatureDensityState:
-        components = component_shape(self.num_components)
-        return _FeatureDensityState(
-            num_fired=Count.zeros((*components, self.num_learned_features)),
-            num_activation_vectors=Count.zeros(components),
-        )
+    def _init(self) -> FiringCounts:
+        return FiringCounts.empty(self.num_learned_features, self.num_components)
 
-    def _observe(self, batch: Batch) -> _FeatureDensityState:
-        learned = batch.learned_activations(self)
-        return _FeatureDensityState(
-            num_fired=learned.num_above(self.threshold), num_activation_vectors=learned.num_items
-        )
+    def _observe(self, batch: Batch) -> FiringCounts:
+        return FiringCounts.observe(batch.learned_activations(self), self.threshold)
 
-    def _compute(self, state: _FeatureDensityState) -> Float32[Array, "*component learned_feature"]:
-        return state.num_fired.to_float() / state.num_activation_vectors.to_float()[..., None]
+    def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
+        num_fired, num_vectors = state.floats()
+        return num_fired / num_vectors

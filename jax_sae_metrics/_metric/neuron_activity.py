@@ -2,20 +2,15 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Int32
+from jaxtyping import Array, Int
 
 from .._abstract_metric import AbstractMetric
-from .._accumulator import Count
 from .._batch import Batch
-from .._configuration import check_between, check_num_components, check_size, component_shape
+from .._configuration import check_between, check_num_components, check_size
+from .firing_counts import FiringCounts
 
 
-class _NeuronActivityState(eqx.Module):
-    num_fired: Count | Int32[Array, "*component learned_feature"]
-    num_activation_vectors: Count | Int32[Array, "*component"]
-
-
-class NeuronActivity(AbstractMetric[_NeuronActivityState]):
+class NeuronActivity(AbstractMetric[FiringCounts]):
     r"""Number of dead learned features: those that fired in too small a portion of the vectors.
 
     $$\sum_i \mathbb{1}[c_i \le p N], \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > 0]$$
@@ -65,23 +60,13 @@ class NeuronActivity(AbstractMetric[_NeuronActivityState]):
         portion = self.threshold_is_dead_portion_fires
         check_between("threshold_is_dead_portion_fires", portion, 0.0, 1.0)
 
-    def _init(self) -> _NeuronActivityState:
-        components = component_shape(self.num_components)
-        return _NeuronActivityState(
-            num_fired=Count.zeros((*components, self.num_learned_features)),
-            num_activation_vectors=Count.zeros(components),
-        )
+    def _init(self) -> FiringCounts:
+        return FiringCounts.empty(self.num_learned_features, self.num_components)
 
-    def _observe(self, batch: Batch) -> _NeuronActivityState:
-        learned = batch.learned_activations(self)
-        return _NeuronActivityState(
-            num_fired=learned.num_above(0.0), num_activation_vectors=learned.num_items
-        )
+    def _observe(self, batch: Batch) -> FiringCounts:
+        return FiringCounts.observe(batch.learned_activations(self), threshold=0.0)
 
-    def _compute(self, state: _NeuronActivityState) -> Int[Array, "*component"]:
-        num_vectors = state.num_activation_vectors.to_float()[..., None]
-        fires_too_rarely = (
-            state.num_fired.to_float() <= self.threshold_is_dead_portion_fires * num_vectors
-        )
-        is_dead = fires_too_rarely & (num_vectors > 0)
-        return jnp.sum(is_dead, axis=-1, dtype=int)
+    def _compute(self, state: FiringCounts) -> Int[Array, "*component"]:
+        num_fired, num_vectors = state.floats()
+        fires_too_rarely = num_fired <= self.threshold_is_dead_portion_fires * num_vectors
+        return jnp.sum(fires_too_rarely & (num_vectors > 0), axis=-1, dtype=int)

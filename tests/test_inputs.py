@@ -1,0 +1,148 @@
+"""What the inputs of a call mean: component indices, masks, and who reads them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_sae_metrics as jsm
+from metric_cases import LOSSES, ratio_of_sums
+
+COMPONENTS, ITEMS = 3, 6
+
+
+def losses(*shape, seed=0):
+    rng = np.random.default_rng(seed)
+    arrays = {name: rng.uniform(1, 2, shape) + 3 * i for i, name in enumerate(LOSSES)}
+    return {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
+
+
+def component(inputs, idx):
+    return {name: values[..., idx] for name, values in inputs.items()}
+
+
+INDICES = {
+    "int": int,
+    "NumPy int64": np.int64,
+    "NumPy int8": np.int8,
+    "int32 array": jnp.int32,
+    "uint8 array": jnp.uint8,
+}
+
+
+@pytest.mark.parametrize("kind", INDICES)
+@pytest.mark.parametrize("average", ["ratio_of_sums", "mean_of_ratios"])
+def test_component_by_component_equals_all_at_once(kind, average):
+    metric = jsm.ReconstructionScore(COMPONENTS, average)
+    inputs = losses(ITEMS, COMPONENTS)
+    together = metric.update(metric.init(), **inputs)
+    state = metric.init()
+    for idx in range(COMPONENTS):
+        chosen = INDICES[kind](idx)
+        state = metric.update(state, component_idx=chosen, **component(inputs, idx))
+    np.testing.assert_allclose(metric.compute(state), metric.compute(together), rtol=1e-6)
+
+
+def test_a_traced_component_idx_in_a_loop():
+    metric = jsm.ReconstructionScore(COMPONENTS)
+    inputs = losses(ITEMS, COMPONENTS)
+    by_component = {name: values.T for name, values in inputs.items()}
+
+    @jax.jit
+    def run():
+        def step(state, xs):
+            idx, inputs = xs
+            return metric.update(state, component_idx=idx, **inputs), None
+
+        return jax.lax.scan(step, metric.init(), (jnp.arange(COMPONENTS), by_component))[0]
+
+    wanted = metric.compute(metric.update(metric.init(), **inputs))
+    np.testing.assert_allclose(metric.compute(run()), wanted, rtol=1e-6)
+
+
+def test_more_components_than_an_int8_can_count():
+    metric = jsm.ReconstructionScore(300)
+    state = metric.update(metric.init(), component_idx=jnp.int8(5), **losses(ITEMS))
+    seen = np.flatnonzero(~np.isnan(metric.compute(state)))
+    np.testing.assert_array_equal(seen, [5])
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (ITEMS,), (ITEMS, 1), (2, 3)])
+def test_a_single_component_needs_no_index(shape):
+    inputs = losses(*shape)
+    metric = jsm.ReconstructionScore(num_components=1)
+    value = metric.compute(metric.update(metric.init(), **inputs))
+    assert value.shape == (1,)
+    wanted = ratio_of_sums(*(np.asarray(inputs[name], np.float64) for name in LOSSES))
+    np.testing.assert_allclose(value, [wanted], rtol=1e-6)
+
+
+def test_an_item_mask_beside_a_component_index():
+    inputs, mask = losses(ITEMS), np.array([True, False, True, True, False, False])
+    poisoned = {name: jnp.where(mask, v, jnp.nan) for name, v in inputs.items()}
+    metric = jsm.ReconstructionScore(COMPONENTS)
+    state = metric.update(metric.init(), component_idx=1, mask=mask, **poisoned)
+    wanted = ratio_of_sums(*(np.asarray(inputs[name], np.float64)[mask] for name in LOSSES))
+    np.testing.assert_allclose(metric.compute(state), [np.nan, wanted, np.nan], rtol=1e-6)
+
+
+def test_loss_mask_serves_the_metrics_of_losses_and_mask_the_others():
+    """The last token of a sequence has activations, but no loss."""
+    batch, sequence = 2, 5
+    metrics = jsm.MetricCollection(
+        {"l0": jsm.L0Norm(), "inner": jsm.MetricCollection({"score": jsm.ReconstructionScore()})}
+    )
+    acts = jnp.asarray(np.random.default_rng(0).normal(size=(batch, sequence, 4)), jnp.float32)
+    acts = jnp.maximum(acts, 0)
+    mask = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], bool)
+    inputs = losses(batch, sequence - 1)
+    state = metrics.update(
+        metrics.init(), learned_activations=acts, mask=mask, loss_mask=mask[:, 1:], **inputs
+    )
+    values = metrics.compute(state)
+    np.testing.assert_allclose(values["l0"], (np.asarray(acts)[mask] != 0).sum() / mask.sum())
+    kept = (np.asarray(inputs[name], np.float64)[mask[:, 1:]] for name in LOSSES)
+    np.testing.assert_allclose(values["inner/score"], ratio_of_sums(*kept), rtol=1e-6)
+
+
+def test_none_is_as_if_not_given():
+    metric = jsm.ReconstructionScore()
+    inputs = losses(ITEMS)
+    state = metric.update(metric.init(), mask=None, loss_mask=None, component_idx=None, **inputs)
+    np.testing.assert_array_equal(
+        metric.compute(state), metric.compute(metric.update(metric.init(), **inputs))
+    )
+
+
+def test_names_of_nested_results():
+    split = jsm.PerComponent(jsm.L0Norm(2), ["mlp_0", "mlp_1"])
+    metrics = jsm.MetricCollection({"l0": split, "a": jsm.MetricCollection({"b": split})})
+    assert list(metrics.compute(metrics.init())) == [
+        "l0/mlp_0",
+        "l0/mlp_1",
+        "l0/mean",
+        "a/b/mlp_0",
+        "a/b/mlp_1",
+        "a/b/mean",
+    ]
+    assert list(metrics.metrics) == ["l0", "a"]
+
+
+def test_per_component_takes_per_feature_results_apart():
+    metric = jsm.PerComponent(jsm.FeatureDensity(3, 2), ["mlp_0", "mlp_1"], "density")
+    acts = jnp.array([[[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]])
+    _, value = metric.forward(metric.init(), learned_activations=acts)
+    np.testing.assert_array_equal(value["density/mlp_0"], [1, 1, 0])
+    np.testing.assert_array_equal(value["density/mlp_1"], [0, 1, 1])
+    np.testing.assert_array_equal(value["density/mean"], [0.5, 1, 0.5])
+
+
+def test_nan_that_is_not_masked_shows():
+    """NaN is not above any threshold, is not zero, and makes means NaN."""
+    acts = jnp.array([[jnp.nan, 1.0, 0.0]])
+    values = {
+        metric: metric.forward(metric.init(), learned_activations=acts)[1]
+        for metric in (jsm.FeatureDensity(3), jsm.L0Norm(), jsm.L1AbsoluteLoss())
+    }
+    for value, wanted in zip(values.values(), ([0, 1, 0], 2, np.nan), strict=True):
+        np.testing.assert_array_equal(value, wanted)
