@@ -62,7 +62,7 @@ def vmap_over_models(metric, batches):
     return jax.tree.map(lambda leaf: leaf[0], values)
 
 
-def grad_with_aux(metric, batches):
+def grad_and_remat_with_aux(metric, batches):
     @jax.jit
     def step(state, batch):
         mask = {name: batch[name] for name in batch.keys() & {"mask"}}
@@ -72,7 +72,7 @@ def grad_with_aux(metric, batches):
             total = sum(jnp.sum(leaf.astype(jnp.float32)) for leaf in inputs.values())
             return total, metric.observe(**inputs, **mask)
 
-        gradients, observation = jax.grad(loss, has_aux=True)(inputs)
+        gradients, observation = jax.grad(jax.checkpoint(loss), has_aux=True)(inputs)
         # The metric leaves no trace in the gradient of the loss that it rides along with.
         clean = jnp.all(jnp.stack([jnp.all(leaf == 1) for leaf in gradients.values()]))
         return metric.accumulate(state, observation), clean
@@ -183,7 +183,7 @@ RUNNERS = {
     "jit donated": jit_donated,
     "scan": scan,
     "vmap over models": vmap_over_models,
-    "grad with aux": grad_with_aux,
+    "grad and remat with aux": grad_and_remat_with_aux,
     "pmap": pmap,
     "shard_map checked": functools.partial(shard_map, check_vma=True),
     "shard_map unchecked": functools.partial(shard_map, check_vma=False),

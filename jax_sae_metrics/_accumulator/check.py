@@ -3,12 +3,13 @@
 from typing import Any
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 
-def check_observation(
+def checked_observation(
     observation: Any, accumulator: str, shape: tuple[int, ...], dtype: Any
-) -> None:
-    """Raise unless `observation` is an array of exactly this shape and dtype."""
+) -> Array:
+    """The observation as a JAX array; raise unless it has exactly this shape and dtype."""
     wanted = f"{jnp.dtype(dtype)}{list(shape)}"
     given = type(observation).__name__
     if hasattr(observation, "shape") and hasattr(observation, "dtype"):
@@ -18,3 +19,5 @@ def check_observation(
             f"observation: a {accumulator} of shape {shape} expects an array {wanted}, got {given}."
             " Pass what `observe` of the same metric returned, or a sum of such observations."
         )
+    # Constants that leave `jax.checkpoint` are not JAX arrays yet.
+    return jnp.asarray(observation)

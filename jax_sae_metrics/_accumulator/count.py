@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float32, Int, UInt32
 
 from .accumulator import AbstractAccumulator, AxisName
-from .check import check_observation
+from .check import checked_observation
 
 _HALF_BITS = 16
 _LOW_HALF = 0xFFFF
@@ -46,8 +46,9 @@ class Count(AbstractAccumulator):
 
     def add(self, observation: Any, axis_name: AxisName | None = None) -> "Count":
         """Add an int32 observation with carry, summed exactly over `axis_name` where given."""
-        check_observation(observation, "Count", self.low.shape, jnp.int32)
-        words = observation.astype(jnp.uint32)
+        words = checked_observation(observation, "Count", self.low.shape, jnp.int32).astype(
+            jnp.uint32
+        )
         if axis_name is None:
             return self._plus(jnp.zeros_like(words), words)
         return self._plus(*_psum_words(words, axis_name))

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float32
 
 from .accumulator import AbstractAccumulator, AxisName
-from .check import check_observation
+from .check import checked_observation
 from .gather import gather
 
 
@@ -45,7 +45,7 @@ class Total(AbstractAccumulator):
 
     def add(self, observation: Any, axis_name: AxisName | None = None) -> "Total":
         """Add a float32 observation, summed over `axis_name` first where it is given."""
-        check_observation(observation, "Total", self.high.shape, jnp.float32)
+        observation = checked_observation(observation, "Total", self.high.shape, jnp.float32)
         if axis_name is not None:
             observation = lax.psum(observation, axis_name)
         return self._plus(observation, jnp.zeros_like(observation))
