@@ -227,7 +227,7 @@ class MeanLoss(jsm.AbstractMetric[_MeanLossState]):
 
     def _observe(self, batch: jsm.Batch) -> _MeanLossState:
         (losses,) = batch.losses(self, self.input_name)
-        return _MeanLossState(total=losses.sum(losses.values), num_tokens=losses.num_items)
+        return _MeanLossState(total=losses.sum(losses.values), num_tokens=losses.num_items())
 
     def _compute(self, state: _MeanLossState) -> Float[Array, " component"]:
         return state.total.to_float() / state.num_tokens.to_float()

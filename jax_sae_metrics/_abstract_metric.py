@@ -61,6 +61,11 @@ class AbstractMetric(eqx.Module, Generic[State]):
         state = self._init()
         if sharding is None:
             return state
+        if not isinstance(sharding, Sharding):
+            raise TypeError(
+                "sharding: expected a jax.sharding.Sharding such as NamedSharding(mesh, spec), got "
+                f"{sharding!r}."
+            )
         return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf)), state)
 
     def observe(self, **inputs: Any) -> State:
@@ -159,14 +164,23 @@ class AbstractMetric(eqx.Module, Generic[State]):
         """Raise unless `state` has the tree, shapes and dtypes of this metric's states."""
         expected = jax.eval_shape(self._init)
         try:
+            chex.assert_trees_all_equal_structs(state, expected)
             chex.assert_trees_all_equal_shapes_and_dtypes(state, expected)
-        except AssertionError as error:
+        except AssertionError:
             raise ValueError(
                 f"state: not a state of {self}. Pass what `init` or `update` of this metric "
                 "returned; call under `jax.vmap` if it has an axis of models or devices."
                 f"\nExpected: {eqx.tree_pformat(expected, struct_as_array=True)}"
-                f"\nGot: {eqx.tree_pformat(state)}\n{error}"
+                f"\nGot: {eqx.tree_pformat(state)}"
             ) from None
+
+
+def check_metric(name: str, value: Any) -> None:
+    """Raise unless `value` is a metric."""
+    if isinstance(value, AbstractMetric):
+        return
+    hint = " Call the class to make an instance." if isinstance(value, type) else ""
+    raise TypeError(f"{name}: expected a metric, got {value!r}.{hint}")
 
 
 def _is_accumulator(node: PyTree) -> bool:

@@ -1,7 +1,8 @@
 """The inputs of one call, checked once: the vocabulary that all metrics share."""
 
+import difflib
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,14 +11,6 @@ from jaxtyping import Array, Bool
 
 from ._configuration import component_shape
 from ._items import Items, computable
-
-
-@runtime_checkable
-class _Reader(Protocol):
-    """What a metric must say of itself to be handed its inputs."""
-
-    @property
-    def num_components(self) -> int | None: ...
 
 
 class Batch:
@@ -31,7 +24,7 @@ class Batch:
         self._inputs = {name: value for name, value in inputs.items() if value is not None}
         self._read: set[str] = set()
 
-    def learned_activations(self, metric: _Reader) -> Items:
+    def learned_activations(self, metric: object) -> Items:
         """`learned_activations`, `[*batch, component?, learned_feature]`."""
         (items,) = self.activations(metric, "learned_activations")
         expected = getattr(metric, "num_learned_features", None)
@@ -44,10 +37,10 @@ class Batch:
             )
         return items
 
-    def activations(self, metric: _Reader, *names: str) -> tuple[Items, ...]:
+    def activations(self, metric: object, *names: str) -> tuple[Items, ...]:
         """The named inputs, `[*batch, component?, feature]` each, over the same batch."""
         arrays = {name: self._array(metric, name) for name in names}
-        components = component_shape(metric.num_components)
+        components = component_shape(_num_components(metric))
         for name, array in arrays.items():
             _check_activations(metric, name, array, components)
         leading = {name: array.shape[:-1] for name, array in arrays.items()}
@@ -57,13 +50,13 @@ class Batch:
         mask = self._mask(metric, first[:num_item_axes], components, ("mask",))
         return tuple(Items(array, mask, num_item_axes, components) for array in arrays.values())
 
-    def losses(self, metric: _Reader, *names: str) -> tuple[Items, ...]:
+    def losses(self, metric: object, *names: str) -> tuple[Items, ...]:
         """The named losses: `[*items]` with `component_idx`, else `[*items, component?]`."""
         arrays = {name: self._array(metric, name) for name in names}
         shapes = {name: array.shape for name, array in arrays.items()}
         _check_same(metric, shapes, "shape")
         shape = next(iter(shapes.values()))
-        components = component_shape(metric.num_components)
+        components = component_shape(_num_components(metric))
         selected = self._component_idx(metric)
         if selected is None and components == (1,) and shape[-1:] != (1,):
             # With a single component there is nothing to choose, as in the torch version.
@@ -75,9 +68,9 @@ class Batch:
             item_shape = shape[: len(shape) - len(components)]
             if shape[len(item_shape) :] != components:
                 raise ValueError(
-                    f"{names[0]}: {_name(metric)} has num_components={metric.num_components} and "
+                    f"{names[0]}: {_name(metric)} has num_components={_num_components(metric)} and "
                     f"was given no component_idx, so it expects losses of shape [*items, "
-                    f"component={metric.num_components}], got {shape}. Add the component axis "
+                    f"component={_num_components(metric)}], got {shape}. Add the component axis "
                     f"last, or pass component_idx= for losses of one component."
                 )
         mask = self._mask(metric, item_shape, components, ("loss_mask", "mask"))
@@ -95,11 +88,19 @@ class Batch:
                 f"{', '.join(sorted(self._read))}. Leave it out, or correct its name."
             )
 
+    def check_spelling(self, metric: object) -> None:
+        """Raise if an input that was not read looks like a misspelling of one that could be."""
+        for name in sorted(self._inputs.keys() - self._read):
+            if close := difflib.get_close_matches(name, self._read, n=1, cutoff=0.8):
+                raise TypeError(
+                    f"{name}: unknown input of {_name(metric)}. Did you mean {close[0]}?"
+                )
+
     def _get(self, name: str) -> Any:
         self._read.add(name)
         return self._inputs.get(name)
 
-    def _array(self, metric: _Reader, name: str) -> Array:
+    def _array(self, metric: object, name: str) -> Array:
         value = self._get(name)
         if value is None:
             given = ", ".join(sorted(self._inputs)) or "nothing"
@@ -111,7 +112,7 @@ class Batch:
 
     def _mask(
         self,
-        metric: _Reader,
+        metric: object,
         item_shape: tuple[int, ...],
         components: tuple[int, ...],
         names: tuple[str, ...],
@@ -134,16 +135,19 @@ class Batch:
         allowed = f"{item_shape} (the batch axes)"
         if components:
             allowed += f" or {full_shape} (the batch axes and the component axis)"
+        hint = ""
+        if name == "mask" and "loss_mask" in names:
+            hint = " Where losses and activations differ in shape, pass loss_mask= for the losses."
         raise ValueError(
-            f"{name}: {_name(metric)} expects a mask of shape {allowed}, got {mask.shape}."
+            f"{name}: {_name(metric)} expects a mask of shape {allowed}, got {mask.shape}.{hint}"
         )
 
-    def _component_idx(self, metric: _Reader) -> Bool[Array, " component"] | None:
+    def _component_idx(self, metric: object) -> Bool[Array, " component"] | None:
         """`component_idx` as a mask over components; None where it was not given."""
         index = self._get("component_idx")
         if index is None:
             return None
-        num_components = metric.num_components
+        num_components = _num_components(metric)
         if num_components is None:
             raise ValueError(
                 f"component_idx: {_name(metric)} has num_components=None, hence no component axis "
@@ -172,27 +176,32 @@ def _name(metric: object) -> str:
     return type(metric).__name__
 
 
+def _num_components(metric: object) -> int | None:
+    """A metric without the field has no component axis."""
+    return getattr(metric, "num_components", None)
+
+
 def _check_activations(
-    metric: _Reader, name: str, array: Array, components: tuple[int, ...]
+    metric: object, name: str, array: Array, components: tuple[int, ...]
 ) -> None:
-    expected = f"[*batch, component={metric.num_components}, feature]"
-    if not components:
-        expected = "[*batch, feature]"
+    num_components = _num_components(metric)
+    component_axis = f"component={num_components}, " if components else ""
+    expected = f"[*batch, {component_axis}feature]"
     if array.ndim < 2 + len(components):
         raise ValueError(
-            f"{name}: {_name(metric)} with num_components={metric.num_components} expects shape "
+            f"{name}: {_name(metric)} with num_components={num_components} expects shape "
             f"{expected} with at least one batch axis, got shape {array.shape} with only "
             f"{array.ndim} axes. Add the missing axis, or change num_components."
         )
-    if components and array.shape[-2] != metric.num_components:
+    if components and array.shape[-2] != num_components:
         raise ValueError(
             f"{name}: {_name(metric)} expects shape {expected}, with a component axis of size "
-            f"{metric.num_components} before the last axis, got shape {array.shape} with "
+            f"{num_components} before the last axis, got shape {array.shape} with "
             f"{array.shape[-2]} there. Move the component axis, or change num_components."
         )
 
 
-def _check_same(metric: _Reader, shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
+def _check_same(metric: object, shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
     if len(set(shapes.values())) > 1:
         given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"{_name(metric)} expects inputs of the same {what}, got {given}.")

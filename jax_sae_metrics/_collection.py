@@ -5,7 +5,7 @@ from typing import Any
 
 import equinox as eqx
 
-from ._abstract_metric import AbstractMetric
+from ._abstract_metric import AbstractMetric, check_metric
 from ._batch import Batch
 from ._nested import flatten
 
@@ -49,6 +49,8 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
     _items: tuple[tuple[str, AbstractMetric[Any]], ...] = eqx.field(static=True)
 
     def __init__(self, metrics: Mapping[str, AbstractMetric[Any]]) -> None:
+        if not isinstance(metrics, Mapping):
+            raise TypeError(f"metrics: expected a dictionary of metrics by name, got {metrics!r}.")
         self._items = tuple(metrics.items())
 
     def __check_init__(self) -> None:
@@ -57,8 +59,7 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
         for name, metric in self._items:
             if not (isinstance(name, str) and name):
                 raise ValueError(f"metrics: expected non-empty strings as names, got {name!r}.")
-            if not isinstance(metric, AbstractMetric):
-                raise TypeError(f"metrics: expected a metric under {name!r}, got {metric!r}.")
+            check_metric(f"metrics[{name!r}]", metric)
 
     @property
     def metrics(self) -> dict[str, AbstractMetric[Any]]:

@@ -1,18 +1,13 @@
 """Checks of metric configurations, made once, when a metric is built."""
 
 import math
-import operator
 from typing import Any
 
 
 def check_size(name: str, value: Any) -> None:
     """Raise unless `value` is a positive integer."""
-    try:
-        size = operator.index(value)
-    except TypeError:
-        size = 0
-    if isinstance(value, bool) or size < 1:
-        raise ValueError(f"{name}: expected a positive integer, got {value!r}.")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected a positive Python int, got {value!r}.")
 
 
 def check_num_components(value: Any) -> None:
@@ -26,7 +21,9 @@ def check_between(name: str, value: Any, lowest: float, highest: float = math.in
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and math.isfinite(value) and lowest <= value <= highest):
         upper = "" if highest == math.inf else f" and at most {highest}"
-        raise ValueError(f"{name}: expected a number of at least {lowest}{upper}, got {value!r}.")
+        raise ValueError(
+            f"{name}: expected a Python number of at least {lowest}{upper}, got {value!r}."
+        )
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

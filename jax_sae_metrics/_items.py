@@ -27,8 +27,9 @@ class Items:
     """An input with its mask, and the sums over its items that metrics are made of.
 
     The leading `num_item_axes` axes of `values` run over items (activation vectors, or losses);
-    then come the component axis if there is one and, for activations, the feature axis. What the
-    mask leaves out adds nothing to any sum, not even where it is NaN.
+    then come the component axis if there is one and, for activations, the feature axis. They are
+    float32 or float64 and carry no gradient. They are not masked: reduce them with the methods
+    below, for which what is masked out adds nothing, not even where it is NaN.
     """
 
     values: Float[Array, "..."]
@@ -36,7 +37,6 @@ class Items:
     num_item_axes: int
     component_shape: tuple[int, ...]
 
-    @property
     def num_items(self) -> Int32[Array, "*component"]:
         """The number of unmasked items, per component."""
         if self.mask is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._abstract_metric import AbstractMetric
+from ._abstract_metric import AbstractMetric, check_metric
 from ._accumulator import AxisName
 from ._batch import Batch
 
@@ -27,19 +27,22 @@ def track(
     it. Needs optax, which nothing else here does.
 
     Pass the metrics' inputs to the optimizer's `update` as extra arguments; arguments that no
-    metric reads are left to the other transformations of a chain. Inside `optax.MultiSteps` it
+    metric reads are left to the other transformations of a chain, unless they look like misspelled
+    inputs. Inside `optax.MultiSteps` it
     would see the last micro-batch of each step only: chain it in front.
 
     **Arguments:**
 
-    - `metrics`: a metric or collection.
+    - `metrics`: a metric, or a collection of all metrics that there are to track: of two `track`s
+        in one optimizer state, `optax.tree.get` could not tell which is meant.
     - `axis_name`: as in `update`, under `pmap` or `shard_map`.
 
     **Returns:** an `optax.GradientTransformationExtraArgs` whose state is `TrackState(metrics)`.
     Read it with `optax.tree.get(opt_state, "metrics")` and start afresh with
     `optax.tree.set(opt_state, metrics=metrics.init())`.
 
-    **Raises:** at trace time, what `update` raises for missing inputs and wrong shapes.
+    **Raises:** `TypeError` if `metrics` is not a metric; at trace time, what `update` raises for
+    missing and misspelled inputs and wrong shapes.
 
     !!! Example
 
@@ -57,6 +60,8 @@ def track(
     """
     import optax
 
+    check_metric("metrics", metrics)
+
     def init(params: optax.Params) -> TrackState:
         del params
         return TrackState(metrics=metrics.init())
@@ -69,7 +74,9 @@ def track(
     ) -> tuple[optax.Updates, TrackState]:
         del params
         # Not `metrics.observe`: what it would call unknown belongs to other transformations.
-        observation = metrics._observe(Batch(extra_args))
+        batch = Batch(extra_args)
+        observation = metrics._observe(batch)
+        batch.check_spelling(metrics)
         accumulated = metrics.accumulate(state.metrics, observation, axis_name=axis_name)
         return updates, TrackState(metrics=accumulated)
 

@@ -6,12 +6,13 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 
-from ._abstract_metric import AbstractMetric
+from ._abstract_metric import AbstractMetric, check_metric
 from ._batch import Batch
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(names)
+    # A string is an iterable too, but of letters.
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 class PerComponent(AbstractMetric[Any]):
@@ -54,6 +55,7 @@ class PerComponent(AbstractMetric[Any]):
     prefix: str = eqx.field(static=True, default="")
 
     def __check_init__(self) -> None:
+        check_metric("metric", self.metric)
         num_components = getattr(self.metric, "num_components", None)
         if num_components is None:
             raise TypeError(

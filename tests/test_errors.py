@@ -1,6 +1,9 @@
 """Wrong input fails while tracing, with a message that says what to change."""
 
 import dataclasses
+import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -348,17 +351,27 @@ MISUSES = {
     "update of a state of another configuration": (
         ValueError,
         lambda: density.update(of_components, learned_activations=acts),
-        ("num_fired/high", "(8,)", "(3, 8)"),
+        ("not a state of FeatureDensity", "u32[8]", "u32[3,8]"),
     ),
     "compute of a state of another metric": (
         ValueError,
         lambda: density.compute(jsm.L0Norm().init()),
         ("state", "not a state of FeatureDensity"),
     ),
+    "compute of a state of the same shape of another metric": (
+        ValueError,
+        lambda: jsm.L2ReconstructionLoss().compute(jsm.L1AbsoluteLoss().init()),
+        ("not a state of L2ReconstructionLoss", "_L1AbsoluteLossState"),
+    ),
+    "merge with a state of the same shape of another metric": (
+        ValueError,
+        lambda: density.merge(density.init(), jsm.NeuronActivity(FEATURES).init()),
+        ("not a state of FeatureDensity", "_NeuronActivityState"),
+    ),
     "compute of states stacked over models": (
         ValueError,
         lambda: density.compute(jax.tree.map(lambda x: jnp.stack([x, x]), density.init())),
-        ("num_fired/high", "(8,)", "(2, 8)", "vmap"),
+        ("not a state of FeatureDensity", "u32[8]", "u32[2,8]", "vmap"),
     ),
     "compute of a collection's state with a part missing": (
         ValueError,
@@ -484,6 +497,11 @@ CONFIGURATIONS = {
         ("metric", "num_components"),
     ),
     "an empty collection": (ValueError, lambda: jsm.MetricCollection({}), ("metrics", "empty")),
+    "a string of names": (
+        ValueError,
+        lambda: jsm.PerComponent(jsm.L0Norm(2), "ab"),
+        ("component_names", "got 1: ('ab',)"),
+    ),
     "a nameless metric": (
         ValueError,
         lambda: jsm.MetricCollection({"": jsm.L0Norm()}),
@@ -495,6 +513,53 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_wrong_configuration(name):
     assert_says(*CONFIGURATIONS[name])
+
+
+# What a type checker would refuse, as these tests' own does: seen in a process without one.
+WRONG_TYPES = {
+    "jsm.FeatureDensity(np.int64(8))": ("num_learned_features", "Python int", "int64(8)"),
+    "jsm.FeatureDensity('8')": ("num_learned_features", "Python int", "'8'"),
+    "jsm.FeatureDensity(8, None, np.float32(0.5))": ("threshold", "Python number", "float32(0.5)"),
+    "jsm.MetricCollection({'l0': jsm.L0Norm})": ("metrics['l0']", "make an instance"),
+    "jsm.MetricCollection([jsm.L0Norm()])": ("metrics", "dictionary of metrics by name"),
+    "jsm.PerComponent(jsm.L0Norm, 'a')": ("metric", "make an instance"),
+    "jsm.track(jsm.L0Norm)": ("metrics", "make an instance"),
+    "jsm.L0Norm().init(sharding=PartitionSpec())": ("sharding", "NamedSharding(mesh, spec)"),
+    "jsm.capacities([[1, 2]])": ("features", "floating-point", "int32"),
+}
+
+
+@pytest.fixture(scope="module")
+def messages():
+    program = """if True:
+        import json, sys, warnings
+        import numpy as np
+        from jax.sharding import PartitionSpec
+        import jax_sae_metrics as jsm
+
+        warnings.simplefilter("ignore")
+        messages = {}
+        for expression in json.load(sys.stdin):
+            try:
+                eval(expression)
+            except (TypeError, ValueError) as error:
+                messages[expression] = str(error)
+        json.dump(messages, sys.stdout)
+    """
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(list(WRONG_TYPES)),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return json.loads(printed)
+
+
+@pytest.mark.parametrize("expression", WRONG_TYPES)
+def test_wrong_types(expression, messages):
+    message = messages[expression]
+    assert all(part in message for part in WRONG_TYPES[expression]), message
 
 
 def test_results_of_the_same_name_are_refused():

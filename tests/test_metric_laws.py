@@ -74,9 +74,7 @@ def test_update_keeps_the_sharding_of_the_state(case, spec):
         return jax.device_put(leaf, NamedSharding(mesh, P(*features)))
 
     inputs = {name: place(name, leaf) for name, leaf in jax_inputs(case).items()}
-    step = jax.jit(
-        metric.update, donate_argnums=0, out_shardings=jax.tree.map(lambda x: x.sharding, state)
-    )
+    step = jax.jit(metric.update, donate_argnums=0)
     assert_same_type(metric.init(sharding=NamedSharding(mesh, spec)), step(state, **inputs))
 
 
@@ -251,6 +249,31 @@ def test_nothing_seen_is_nan_for_ratios_and_zero_for_counts(case):
     metric = case.build(COMPONENTS)
     for leaf in jax.tree.leaves(metric.compute(metric.init())):
         np.testing.assert_array_equal(leaf, np.full(leaf.shape, case.of_nothing))
+
+
+@every_metric
+def test_an_explicit_mesh_needs_no_context(case):
+    """`jax.make_mesh` makes explicit meshes; arrays placed on one carry it with them."""
+    metric = case.build(COMPONENTS)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    inputs = jax_inputs(case)
+    placed = jax.device_put(inputs, NamedSharding(mesh, P("data")))
+    update = jax.jit(metric.update)
+    wanted = metric.compute(update(metric.init(), **inputs))
+    value = jax.jit(metric.compute)(update(metric.init(), **placed))
+    assert_same_value(value, wanted)
+
+
+def test_a_feature_that_always_fires_has_density_one():
+    """XLA would divide by multiplying with a reciprocal: 41 / 41 = 0.99999994."""
+    metric = jsm.FeatureDensity(8)
+    one = metric.observe(learned_activations=jnp.ones((1, 8)))
+    compute = jax.jit(metric.compute)
+    for n in range(1, 200):
+        seen = jax.tree.map(lambda leaf, n=n: leaf * n, one)
+        state = metric.accumulate(metric.init(), seen)
+        np.testing.assert_array_equal(compute(state), np.ones(8))
+        np.testing.assert_array_equal(metric.compute(state), np.ones(8))
 
 
 def test_a_scan_inside_shard_map_with_a_state_per_device():

@@ -246,6 +246,14 @@ def test_track_says_what_is_missing():
         )
 
 
+def test_track_does_not_pass_over_a_misspelled_mask():
+    transformation = jsm.track(jsm.L0Norm())
+    params, acts = initial_params(), jnp.ones((2, 3))
+    state = transformation.init(params)
+    with pytest.raises(TypeError, match=r"msk: unknown input of L0Norm\. Did you mean mask\?"):
+        transformation.update(params, state, learned_activations=acts, msk=jnp.ones(2, bool))
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_loss_functions_are_differentiable(dtype):
     """Against central differences in float64."""

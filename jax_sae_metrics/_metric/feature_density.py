@@ -4,9 +4,14 @@ import equinox as eqx
 from jaxtyping import Array, Float32
 
 from .._abstract_metric import AbstractMetric
+from .._accumulator import ratio
 from .._batch import Batch
 from .._configuration import check_between, check_num_components, check_size
 from .firing_counts import FiringCounts
+
+
+class _FeatureDensityState(FiringCounts):
+    """A type of its own, so that no other metric's state is taken for it."""
 
 
 class FeatureDensity(AbstractMetric[FiringCounts]):
@@ -57,11 +62,10 @@ class FeatureDensity(AbstractMetric[FiringCounts]):
         check_between("threshold", self.threshold, 0.0)
 
     def _init(self) -> FiringCounts:
-        return FiringCounts.empty(self.num_learned_features, self.num_components)
+        return _FeatureDensityState.empty(self.num_learned_features, self.num_components)
 
     def _observe(self, batch: Batch) -> FiringCounts:
-        return FiringCounts.observe(batch.learned_activations(self), self.threshold)
+        return _FeatureDensityState.observe(batch.learned_activations(self), self.threshold)
 
     def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
-        num_fired, num_vectors = state.floats()
-        return num_fired / num_vectors
+        return ratio(*state.floats())

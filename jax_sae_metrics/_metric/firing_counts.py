@@ -28,7 +28,7 @@ class FiringCounts(eqx.Module):
         """What the activations of one batch add, firing where they are above `threshold`."""
         return cls(
             num_fired=learned_activations.num_above(threshold),
-            num_activation_vectors=learned_activations.num_items,
+            num_activation_vectors=learned_activations.num_items(),
         )
 
     def floats(

@@ -4,7 +4,7 @@ import equinox as eqx
 from jaxtyping import Array, Float32, Int32
 
 from .._abstract_metric import AbstractMetric
-from .._accumulator import Count
+from .._accumulator import Count, ratio
 from .._batch import Batch
 from .._configuration import check_num_components, component_shape
 
@@ -64,8 +64,8 @@ class L0Norm(AbstractMetric[_L0NormState]):
     def _observe(self, batch: Batch) -> _L0NormState:
         learned = batch.learned_activations(self)
         return _L0NormState(
-            num_nonzero=learned.num_nonzero(), num_activation_vectors=learned.num_items
+            num_nonzero=learned.num_nonzero(), num_activation_vectors=learned.num_items()
         )
 
     def _compute(self, state: _L0NormState) -> Float32[Array, "*component"]:
-        return state.num_nonzero.to_float() / state.num_activation_vectors.to_float()
+        return ratio(state.num_nonzero.to_float(), state.num_activation_vectors.to_float())

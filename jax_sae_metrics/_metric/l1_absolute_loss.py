@@ -41,6 +41,10 @@ def l1_absolute_loss(learned_activations: ArrayLike) -> Float[Array, "*batch_and
     return jnp.sum(learned * jnp.sign(learned), axis=-1)
 
 
+class _L1AbsoluteLossState(VectorMean):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
 class L1AbsoluteLoss(AbstractMetric[VectorMean]):
     r"""Mean absolute sum of the learned activations.
 
@@ -81,11 +85,11 @@ class L1AbsoluteLoss(AbstractMetric[VectorMean]):
         check_num_components(self.num_components)
 
     def _init(self) -> VectorMean:
-        return VectorMean.empty(self.num_components)
+        return _L1AbsoluteLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> VectorMean:
         learned = batch.learned_activations(self)
-        return VectorMean.observe(learned, l1_absolute_loss(learned.values))
+        return _L1AbsoluteLossState.observe(learned, l1_absolute_loss(learned.values))
 
     def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
         return state.mean()

@@ -59,6 +59,10 @@ def l2_reconstruction_loss(
     return _REDUCTIONS[reduction](jnp.square(source - decoded), axis=-1)
 
 
+class _L2ReconstructionLossState(VectorMean):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
 class L2ReconstructionLoss(AbstractMetric[VectorMean]):
     r"""Mean squared error of the reconstruction.
 
@@ -108,12 +112,12 @@ class L2ReconstructionLoss(AbstractMetric[VectorMean]):
         check_choice("reduction", self.reduction, tuple(_REDUCTIONS))
 
     def _init(self) -> VectorMean:
-        return VectorMean.empty(self.num_components)
+        return _L2ReconstructionLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> VectorMean:
         source, decoded = batch.activations(self, "source_activations", "decoded_activations")
         loss = l2_reconstruction_loss(source.values, decoded.values, self.reduction)
-        return VectorMean.observe(source, loss)
+        return _L2ReconstructionLossState.observe(source, loss)
 
     def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
         return state.mean()

@@ -10,6 +10,10 @@ from .._configuration import check_between, check_num_components, check_size
 from .firing_counts import FiringCounts
 
 
+class _NeuronActivityState(FiringCounts):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
 class NeuronActivity(AbstractMetric[FiringCounts]):
     r"""Number of dead learned features: those that fired in too small a portion of the vectors.
 
@@ -61,10 +65,10 @@ class NeuronActivity(AbstractMetric[FiringCounts]):
         check_between("threshold_is_dead_portion_fires", portion, 0.0, 1.0)
 
     def _init(self) -> FiringCounts:
-        return FiringCounts.empty(self.num_learned_features, self.num_components)
+        return _NeuronActivityState.empty(self.num_learned_features, self.num_components)
 
     def _observe(self, batch: Batch) -> FiringCounts:
-        return FiringCounts.observe(batch.learned_activations(self), threshold=0.0)
+        return _NeuronActivityState.observe(batch.learned_activations(self), threshold=0.0)
 
     def _compute(self, state: FiringCounts) -> Int[Array, "*component"]:
         num_fired, num_vectors = state.floats()

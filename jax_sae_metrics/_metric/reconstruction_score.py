@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
 from .._abstract_metric import AbstractMetric
-from .._accumulator import Total
+from .._accumulator import Total, ratio
 from .._batch import Batch
 from .._configuration import check_choice, check_num_components, component_shape
 
@@ -107,4 +107,4 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
         )
 
     def _compute(self, state: _ReconstructionScoreState) -> Float32[Array, "*component"]:
-        return state.numerator.to_float() / state.denominator.to_float()
+        return ratio(state.numerator.to_float(), state.denominator.to_float())

@@ -55,6 +55,10 @@ def sparse_autoencoder_loss(
     return l2 + l1_coefficient * l1
 
 
+class _SparseAutoencoderLossState(VectorMean):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
 class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
     r"""Mean squared error plus the sparsity penalty.
 
@@ -102,7 +106,7 @@ class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
         check_num_components(self.num_components)
 
     def _init(self) -> VectorMean:
-        return VectorMean.empty(self.num_components)
+        return _SparseAutoencoderLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> VectorMean:
         source, learned, decoded = batch.activations(
@@ -111,7 +115,7 @@ class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
         loss = sparse_autoencoder_loss(
             source.values, learned.values, decoded.values, self.l1_coefficient
         )
-        return VectorMean.observe(source, loss)
+        return _SparseAutoencoderLossState.observe(source, loss)
 
     def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
         return state.mean()

@@ -3,7 +3,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float, Float32, Int32
 
-from .._accumulator import Count, Total
+from .._accumulator import Count, Total, ratio
 from .._configuration import component_shape
 from .._items import Items
 
@@ -25,8 +25,8 @@ class VectorMean(eqx.Module):
         cls, items: Items, per_vector: Float[Array, "*batch_and_component"]
     ) -> "VectorMean":
         """What the items of one batch add, given one number each."""
-        return cls(total=items.sum(per_vector), num_activation_vectors=items.num_items)
+        return cls(total=items.sum(per_vector), num_activation_vectors=items.num_items())
 
     def mean(self) -> Float32[Array, "*component"]:
         """The mean of all numbers; NaN if there were none."""
-        return self.total.to_float() / self.num_activation_vectors.to_float()
+        return ratio(self.total.to_float(), self.num_activation_vectors.to_float())
