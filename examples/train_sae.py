@@ -65,6 +65,18 @@ class Config:
 
 QUICK = Config(transformer=TransformerConfig(steps=60), steps=60, num_validation_batches=20)
 
+LEGEND = """\
+density        portion of bytes in which a feature fires, mean over features
+L0             features active at once
+dead           features that never fired
+L1, L2         of activations scaled to unit variance: L2 is the portion of variance unexplained
+loss           what was trained: L2 plus the coefficient times L1
+clean          loss of the transformer in nats per byte
+reconstructed  the same, with the residual stream after this block replaced by its reconstruction
+zero_ablated   the same, replaced by zeros
+score          (zero_ablated - reconstructed) / (zero_ablated - clean)
+"""
+
 LearnedActivations = Float[Array, "batch sequence component learned_feature"]
 
 
@@ -352,11 +364,12 @@ def main() -> None:
     print(format_table(rows))
     num_tokens = config.transformer.batch_size * config.transformer.context_length
     print(
-        f"Over {config.num_validation_batches * num_tokens:,} held-out bytes, "
-        f"{config.num_learned_features} features per component. "
-        f"L2: portion of variance unexplained. loss: L2 + {config.l1_coefficient:g} L1.\n"
-        "clean, reconstructed, zero_ablated: loss of the transformer, in nats per byte."
+        f"\nOver {config.num_validation_batches * num_tokens:,} held-out bytes, "
+        f"{config.num_learned_features} features per component.\n" + LEGEND
     )
+    if arguments.quick:
+        print("With --quick, both models are trained far too little for good results.")
+    print(f"Written to {arguments.output}.")
     report = {"configuration": dataclasses.asdict(config), "results": rows}
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
 
