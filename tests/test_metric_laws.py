@@ -3,6 +3,7 @@
 import functools
 import inspect
 import pickle
+import re
 
 import chex
 import jax
@@ -262,6 +263,24 @@ def test_an_explicit_mesh_needs_no_context(case):
     wanted = metric.compute(update(metric.init(), **inputs))
     value = jax.jit(metric.compute)(update(metric.init(), **placed))
     assert_same_value(value, wanted)
+
+
+def test_a_collection_computes_once_what_its_metrics_share():
+    """Counted in the compiled program: three metrics of firing reduce as often as one."""
+    metrics = {
+        "density": jsm.FeatureDensity(512),
+        "fired": jsm.NeuronFiredCount(512),
+        "dead": jsm.NeuronActivity(512),
+    }
+
+    def num_reductions(*names):
+        collection = jsm.MetricCollection({name: metrics[name] for name in names})
+        lowered = jax.jit(collection.update).lower(
+            collection.init(), learned_activations=jnp.ones((1024, 512))
+        )
+        return len(re.findall(r"\breduce(?:-window)?\(", lowered.compile().as_text()))
+
+    assert num_reductions(*metrics) == num_reductions("density") > 0
 
 
 def test_a_feature_that_always_fires_has_density_one():
