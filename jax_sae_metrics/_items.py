@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from ._accumulator import VectorRows
+from ._reductions import sum_over_items
 from ._sharding import unsharded
 
 
@@ -42,20 +43,20 @@ class Items:
         if self.mask is None:
             size = math.prod(self.values.shape[: self.num_item_axes])
             return jnp.full(self.component_shape, size, jnp.int32)
-        return jnp.sum(self.mask, axis=self._item_axes, dtype=jnp.int32)
+        return sum_over_items(self.mask, self.num_item_axes, jnp.int32)
 
     def sum(self, values: Float[Array, "..."]) -> Float32[Array, "..."]:
         """The sum over items of `values`, which begin with the axes of items and component."""
         if self.mask is not None:
             # Select, never multiply: NaN * 0 is NaN.
             values = jnp.where(self._mask_like(values), values, jnp.zeros((), values.dtype))
-        return jnp.sum(values, axis=self._item_axes).astype(jnp.float32)
+        return sum_over_items(values, self.num_item_axes, values.dtype).astype(jnp.float32)
 
     def count(self, holds: Bool[Array, "..."]) -> Int32[Array, "..."]:
         """The number of items for which `holds`, which begins with the axes as for `sum`."""
         if self.mask is not None:
             holds = holds & self._mask_like(holds)
-        return jnp.sum(holds, axis=self._item_axes, dtype=jnp.int32)
+        return sum_over_items(holds, self.num_item_axes, jnp.int32)
 
     def num_above(self, threshold: float) -> Int32[Array, "*component feature"]:
         """The number of items in which each feature is above `threshold`."""
@@ -73,10 +74,6 @@ class Items:
         if self.mask is not None:
             valid = unsharded(self.mask).reshape(valid.shape)
         return VectorRows(values=jnp.moveaxis(values, 0, -1), valid=jnp.moveaxis(valid, 0, -1))
-
-    @property
-    def _item_axes(self) -> tuple[int, ...]:
-        return tuple(range(self.num_item_axes))
 
     def _mask_like(self, values: Array) -> Bool[Array, "..."]:
         assert self.mask is not None

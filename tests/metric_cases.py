@@ -14,7 +14,7 @@ import jax_sae_metrics as jsm
 
 NUM_LEARNED_FEATURES = 8
 NUM_INPUT_FEATURES = 4
-CAPACITY = 100
+CAPACITY = 600
 
 LEARNED = ("learned_activations",)
 RECONSTRUCTION = ("source_activations", "decoded_activations")
@@ -55,7 +55,8 @@ def squared_error(source_activations, decoded_activations):
 
 def capacity(learned_activations):
     dots = learned_activations @ learned_activations.T
-    own = np.diag(dots) ** 2 / (dots**2).sum(1)
+    with np.errstate(invalid="ignore"):  # a zero vector has none
+        own = np.diag(dots) ** 2 / (dots**2).sum(1)
     return np.concatenate([own, np.full(CAPACITY - len(own), np.nan)])
 
 
