@@ -15,7 +15,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from metric_cases import ALL_CASES, assert_matches, draw_inputs, expected
+from metric_cases import ALL_CASES, DEFAULT_CASES, assert_matches, draw_inputs, expected
 
 COMPONENTS = 3
 every_metric = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
@@ -47,6 +47,7 @@ def test_every_public_metric_is_in_the_matrix():
         return {type(metric)}.union(*map(types, inner))
 
     tested = set().union(*(types(case.build(COMPONENTS)) for case in ALL_CASES))
+    assert {type(case.build(COMPONENTS)) for case in DEFAULT_CASES} == tested
     public = {
         value
         for value in vars(jsm).values()
