@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ._abstract_metric import AbstractMetric, check_metric
 from ._batch import Batch
+from ._nested import flatten
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -79,6 +80,4 @@ class PerComponent(AbstractMetric[Any]):
         values = self.metric._compute(state)
         mean = jnp.mean(values.astype(jnp.float32), axis=0)
         named = dict(zip(self.component_names, values, strict=True)) | {"mean": mean}
-        if not self.prefix:
-            return named
-        return {f"{self.prefix}/{name}": value for name, value in named.items()}
+        return flatten({self.prefix: named}) if self.prefix else named

@@ -73,18 +73,13 @@ def reference(optimizer):
     return params, METRICS.compute(state)
 
 
-def observation_as_aux(optimizer):
-    def loss_and_observation(params, source):
-        loss, acts = loss_fn(params, source)
-        return loss, METRICS.observe(**acts)
+def loss_and_observation(params, source):
+    loss, acts = loss_fn(params, source)
+    return loss, METRICS.observe(**acts)
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
-    def step(params, opt_state, state, source):
-        gradients, observation = jax.grad(loss_and_observation, has_aux=True)(params, source)
-        updates, opt_state = optimizer.update(gradients, opt_state, params)
-        state = METRICS.accumulate(state, observation)
-        return optax.apply_updates(params, updates), opt_state, state
 
+def loop_with_state(optimizer, step):
+    """Metric state beside the optimizer state."""
     params, state = initial_params(), METRICS.init()
     opt_state = optimizer.init(params)
     for source in data():
@@ -92,20 +87,39 @@ def observation_as_aux(optimizer):
     return params, METRICS.compute(state)
 
 
-def tracked_in_a_chain(optimizer):
-    tracking = optax.chain(jsm.track(METRICS), optimizer)
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(params, opt_state, source):
-        gradients, acts = jax.grad(loss_fn, has_aux=True)(params, source)
-        updates, opt_state = tracking.update(gradients, opt_state, params, **acts)
-        return optax.apply_updates(params, updates), opt_state
-
+def loop_with_tracking(tracking, step, sources):
+    """Metric state inside the optimizer state."""
     params = initial_params()
     opt_state = tracking.init(params)
-    for source in data():
+    for source in sources:
         params, opt_state = step(params, opt_state, source)
     return params, METRICS.compute(optax.tree.get(opt_state, "metrics"))
+
+
+def tracked_step(tracking, reduce=lambda gradients: gradients):
+    def step(params, opt_state, source):
+        gradients, acts = jax.grad(loss_fn, has_aux=True)(params, source)
+        updates, opt_state = tracking.update(reduce(gradients), opt_state, params, **acts)
+        return optax.apply_updates(params, updates), opt_state
+
+    return step
+
+
+def observation_as_aux(optimizer):
+    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
+    def step(params, opt_state, state, source):
+        gradients, observation = jax.grad(loss_and_observation, has_aux=True)(params, source)
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
+        state = METRICS.accumulate(state, observation)
+        return optax.apply_updates(params, updates), opt_state, state
+
+    return loop_with_state(optimizer, step)
+
+
+def tracked_in_a_chain(optimizer):
+    tracking = optax.chain(jsm.track(METRICS), optimizer)
+    step = jax.jit(tracked_step(tracking), donate_argnums=(0, 1))
+    return loop_with_tracking(tracking, step, data())
 
 
 def tracked_in_a_scan(optimizer):
@@ -113,14 +127,9 @@ def tracked_in_a_scan(optimizer):
 
     @jax.jit
     def run(params, sources):
-        def step(carry, source):
-            params, opt_state = carry
-            gradients, acts = jax.grad(loss_fn, has_aux=True)(params, source)
-            updates, opt_state = tracking.update(gradients, opt_state, params, **acts)
-            return (optax.apply_updates(params, updates), opt_state), None
-
-        (params, opt_state), _ = lax.scan(step, (params, tracking.init(params)), sources)
-        return params, opt_state
+        step = tracked_step(tracking)
+        carry = (params, tracking.init(params))
+        return lax.scan(lambda carry, source: (step(*carry, source), None), carry, sources)[0]
 
     params, opt_state = run(initial_params(), data())
     return params, METRICS.compute(optax.tree.get(opt_state, "metrics"))
@@ -129,29 +138,17 @@ def tracked_in_a_scan(optimizer):
 def tracked_on_eight_devices(optimizer):
     tracking = optax.chain(jsm.track(METRICS, axis_name="data"), optimizer)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-
-    @jax.jit
-    @functools.partial(
-        jax.shard_map, mesh=mesh, in_specs=(P(), P(), P("data")), out_specs=P(), check_vma=False
+    step = jax.shard_map(
+        tracked_step(tracking, reduce=lambda gradients: lax.pmean(gradients, "data")),
+        mesh=mesh,
+        in_specs=(P(), P(), P("data")),
+        out_specs=P(),
+        check_vma=False,
     )
-    def step(params, opt_state, source):
-        gradients, acts = jax.grad(loss_fn, has_aux=True)(params, source)
-        gradients = lax.pmean(gradients, "data")
-        updates, opt_state = tracking.update(gradients, opt_state, params, **acts)
-        return optax.apply_updates(params, updates), opt_state
-
-    params = initial_params()
-    opt_state = tracking.init(params)
-    for source in data():
-        params, opt_state = step(params, opt_state, source)
-    return params, METRICS.compute(optax.tree.get(opt_state, "metrics"))
+    return loop_with_tracking(tracking, jax.jit(step), data())
 
 
 def micro_batches_with_summed_observations(optimizer):
-    def loss_and_observation(params, source):
-        loss, acts = loss_fn(params, source)
-        return loss, METRICS.observe(**acts)
-
     @jax.jit
     def step(params, opt_state, state, source):
         micro = source.reshape(MICRO, BATCH // MICRO, INPUT)
@@ -170,29 +167,15 @@ def micro_batches_with_summed_observations(optimizer):
         state = METRICS.accumulate(state, observation)
         return optax.apply_updates(params, updates), opt_state, state
 
-    params, state = initial_params(), METRICS.init()
-    opt_state = optimizer.init(params)
-    for source in data():
-        params, opt_state, state = step(params, opt_state, state, source)
-    return params, METRICS.compute(state)
+    return loop_with_state(optimizer, step)
 
 
 def tracked_before_multi_steps(optimizer):
     every = optax.MultiSteps(optimizer, every_k_schedule=MICRO).gradient_transformation()
     tracking = optax.chain(jsm.track(METRICS), every)
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(params, opt_state, source):
-        gradients, acts = jax.grad(loss_fn, has_aux=True)(params, source)
-        updates, opt_state = tracking.update(gradients, opt_state, params, **acts)
-        return optax.apply_updates(params, updates), opt_state
-
-    params = initial_params()
-    opt_state = tracking.init(params)
-    for source in data():
-        for micro in source.reshape(MICRO, BATCH // MICRO, INPUT):
-            params, opt_state = step(params, opt_state, micro)
-    return params, METRICS.compute(optax.tree.get(opt_state, "metrics"))
+    step = jax.jit(tracked_step(tracking), donate_argnums=(0, 1))
+    micro_batches = data().reshape(STEPS * MICRO, BATCH // MICRO, INPUT)
+    return loop_with_tracking(tracking, step, micro_batches)
 
 
 LOOPS = [

@@ -46,9 +46,8 @@ class Count(AbstractAccumulator):
 
     def add(self, observation: Any, axis_name: AxisName | None = None) -> "Count":
         """Add an int32 observation with carry, summed exactly over `axis_name` where given."""
-        words = checked_observation(observation, "Count", self.low.shape, jnp.int32).astype(
-            jnp.uint32
-        )
+        observation = checked_observation(observation, "Count", self.low.shape, jnp.int32)
+        words = observation.astype(jnp.uint32)
         if axis_name is None:
             return self._plus(jnp.zeros_like(words), words)
         return self._plus(*_psum_words(words, axis_name))
