@@ -238,8 +238,8 @@ class MeanLoss(jsm.AbstractMetric[_MeanLossState]):
         return _MeanLossState(total=jsm.Total.zeros(shape), num_tokens=jsm.Count.zeros(shape))
 
     def _observe(self, batch: jsm.Batch) -> _MeanLossState:
-        (losses,) = batch.losses(self, self.input_name)
-        return _MeanLossState(total=losses.sum(losses.values), num_tokens=losses.num_items())
+        tokens, (losses,) = batch.losses(self, self.input_name)
+        return _MeanLossState(total=tokens.sum(losses), num_tokens=tokens.count())
 
     def _compute(self, state: _MeanLossState) -> Float[Array, " component"]:
         return state.total.to_float() / state.num_tokens.to_float()

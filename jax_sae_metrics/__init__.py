@@ -8,6 +8,7 @@ from ._accumulator import (
     VectorBuffer as VectorBuffer,
     VectorRows as VectorRows,
 )
+from ._activations import Activations as Activations
 from ._batch import Batch as Batch
 from ._collection import MetricCollection as MetricCollection
 from ._items import Items as Items
@@ -28,5 +29,6 @@ from ._metric import (
 )
 from ._optax import TrackState as TrackState, track as track
 from ._per_component import PerComponent as PerComponent
+from ._top_k import TopKActivations as TopKActivations
 
 __version__ = "0.1.0"

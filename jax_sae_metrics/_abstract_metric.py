@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Array, PyTree
 
-from ._accumulator import AbstractAccumulator, AxisName
+from ._accumulator import AbstractAccumulator, AxisName, Scattered
 from ._batch import Batch
 
 State = TypeVar("State")
@@ -83,10 +83,11 @@ class AbstractMetric(eqx.Module, Generic[State]):
         **Raises:** at trace time, `TypeError` for a missing or unknown input or a wrong dtype,
         `ValueError` for a wrong shape.
         """
-        batch = Batch(inputs)
-        observation = self._observe(batch)
-        batch.check_all_were_read(self)
-        return observation
+        return jax.tree.map(
+            lambda node: node.dense() if isinstance(node, Scattered) else node,
+            self._observed(inputs),
+            is_leaf=lambda node: isinstance(node, Scattered),
+        )
 
     def accumulate(
         self, state: State, observation: State, *, axis_name: AxisName | None = None
@@ -123,7 +124,7 @@ class AbstractMetric(eqx.Module, Generic[State]):
             sharded global arrays neither is needed.
         - `inputs`: as for `observe`.
         """
-        return self.accumulate(state, self.observe(**inputs), axis_name=axis_name)
+        return self.accumulate(state, self._observed(inputs), axis_name=axis_name)
 
     def forward(
         self, state: State, *, axis_name: AxisName | None = None, **inputs: Any
@@ -159,6 +160,13 @@ class AbstractMetric(eqx.Module, Generic[State]):
         return jax.tree.map(
             lambda accumulator: accumulator.all_reduce(axis_name), state, is_leaf=_is_accumulator
         )
+
+    def _observed(self, inputs: dict[str, Any]) -> State:
+        """What `observe` returns, except that few additions to many features stay as they are."""
+        batch = Batch(inputs)
+        observation = batch.observe(self)
+        batch.check_all_were_read(self)
+        return observation
 
     def _check(self, state: State) -> None:
         """Raise unless `state` has the tree, shapes and dtypes of this metric's states."""

@@ -4,17 +4,23 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
 
+from ._activations import Activations
 from ._configuration import component_shape
-from ._items import Items, computable
+from ._items import Items
+from ._reductions import at_least_float32
+from ._shared_sums import SharedSums
+from ._top_k import SparseActivations, TopKActivations
 
 
 class Batch:
-    """The keyword arguments of `observe`, handed out as `Items` in the shapes a metric asks for.
+    """The keyword arguments of `observe`, handed out as what a metric asks for.
 
     Masks, component indices, dtypes and shapes are dealt with here, so that a metric does not
     know of them. An input that nobody asks for is an error: see `check_all_were_read`.
@@ -23,40 +29,67 @@ class Batch:
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         self._inputs = {name: value for name, value in inputs.items() if value is not None}
         self._read: set[str] = set()
+        self._shared: dict[Any, SharedSums] = {}
 
-    def learned_activations(self, metric: object) -> Items:
-        """`learned_activations`, `[*batch, component?, learned_feature]`."""
-        (items,) = self.activations(metric, "learned_activations")
+    def observe(self, metric: Any) -> Any:
+        """What a metric observes of this batch. It is asked twice: see `SharedSums`."""
+        jax.eval_shape(lambda: metric._observe(self))
+        for shared in self._shared.values():
+            shared.end_rehearsal()
+        return metric._observe(self)
+
+    def learned_activations(self, metric: object) -> Activations | SparseActivations:
+        """`learned_activations`, `[*batch, component?, learned_feature]` or `TopKActivations`."""
+        given = self._get("learned_activations")
+        learned: Activations | SparseActivations
+        if isinstance(given, TopKActivations):
+            learned = self._top_k(metric, given)
+        else:
+            learned = self.activations(metric, "learned_activations")
         expected = getattr(metric, "num_learned_features", None)
-        given = items.values.shape[-1]
-        if expected is not None and given != expected:
+        if expected is not None and learned.num_features != expected:
             raise ValueError(
-                f"learned_activations: {_name(metric)} expects {expected} learned features along "
-                f"the last axis, got shape {items.values.shape} with {given}. Set "
-                f"num_learned_features={given}, or pass activations of {expected} features."
+                f"learned_activations: {_name(metric)} expects {expected} learned features, got "
+                f"{learned.num_features} in {_describe(given)}. Set num_learned_features="
+                f"{learned.num_features}, or pass activations of {expected} features."
             )
-        return items
+        return learned
 
-    def activations(self, metric: object, *names: str) -> tuple[Items, ...]:
-        """The named inputs, `[*batch, component?, feature]` each, over the same batch."""
+    def activations(self, metric: object, *names: str) -> Activations:
+        """The named inputs, `[*batch, component?, feature]` each, of the same shape."""
         arrays = {name: self._array(metric, name) for name in names}
-        components = component_shape(_num_components(metric))
+        components = _components(metric)
         for name, array in arrays.items():
             _check_activations(metric, name, array, components)
-        leading = {name: array.shape[:-1] for name, array in arrays.items()}
-        _check_same(metric, leading, "batch and component axes")
-        first = next(iter(leading.values()))
-        num_item_axes = len(first) - len(components)
-        mask = self._mask(metric, first[:num_item_axes], components, ("mask",))
-        return tuple(Items(array, mask, num_item_axes, components) for array in arrays.values())
+        _check_same(metric, {name: array.shape for name, array in arrays.items()}, "shape")
+        return Activations(
+            arrays=tuple(arrays.values()),
+            items=self._vectors(metric, arrays[names[0]]),
+            shared=self._shared.setdefault((names, components), SharedSums()),
+        )
 
-    def losses(self, metric: object, *names: str) -> tuple[Items, ...]:
-        """The named losses: `[*items]` with `component_idx`, else `[*items, component?]`."""
-        arrays = {name: self._array(metric, name) for name in names}
+    def _top_k(self, metric: object, given: TopKActivations) -> SparseActivations:
+        given = lax.stop_gradient(given)
+        values = given.values
+        _check_activations(metric, "values of learned_activations", values, _components(metric))
+        return SparseActivations(given, self._vectors(metric, values))
+
+    def _vectors(self, metric: object, array: Array) -> Items:
+        """The activation vectors along the last axis of `array`, as items."""
+        components = _components(metric)
+        shape = array.shape[: array.ndim - 1 - len(components)]
+        return Items(shape, components, self._mask(metric, shape, components, ("mask",)))
+
+    def losses(self, metric: object, *names: str) -> tuple[Items, tuple[Array, ...]]:
+        """The items, and the named losses of each, float32 at least.
+
+        The inputs are `[*items]` with `component_idx`, else `[*items, component?]`.
+        """
+        arrays = {name: at_least_float32(self._array(metric, name)) for name in names}
         shapes = {name: array.shape for name, array in arrays.items()}
         _check_same(metric, shapes, "shape")
         shape = next(iter(shapes.values()))
-        components = component_shape(_num_components(metric))
+        components = _components(metric)
         selected = self._component_idx(metric)
         if selected is None and components == (1,) and shape[-1:] != (1,):
             # With a single component there is nothing to choose, as in the torch version.
@@ -77,7 +110,9 @@ class Batch:
         if selected is not None:
             selected = jnp.broadcast_to(selected, (*item_shape, *components))
             mask = selected if mask is None else selected & mask
-        return tuple(Items(array, mask, len(item_shape), components) for array in arrays.values())
+        return Items(item_shape, components, mask), tuple(
+            jnp.broadcast_to(array, (*item_shape, *components)) for array in arrays.values()
+        )
 
     def check_all_were_read(self, metric: object) -> None:
         """Raise if an input was given that none of the metrics asked for."""
@@ -108,7 +143,7 @@ class Batch:
                 f"{name}: {_name(metric)} needs this input and was given {given}. "
                 f"Pass {name}= as a keyword argument."
             )
-        return lax.stop_gradient(computable(name, value))
+        return lax.stop_gradient(as_floating(name, value))
 
     def _mask(
         self,
@@ -172,6 +207,26 @@ class Batch:
         return jnp.arange(num_components, dtype=index.dtype) == index
 
 
+def as_floating(name: str, value: ArrayLike | TopKActivations) -> Float[Array, "..."]:
+    """The input as an array; raise unless it is floating point."""
+    if isinstance(value, TopKActivations):
+        raise TypeError(
+            f"{name}: expected an array. Only learned_activations may be TopKActivations."
+        )
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{name}: expected a floating-point dtype, got {array.dtype} of shape {array.shape}. "
+            f"Cast it, for example with {name}.astype(jnp.float32)."
+        )
+    return array
+
+
+def computable(name: str, value: ArrayLike) -> Float[Array, "..."]:
+    """The input in a dtype in which it may be subtracted, squared and summed."""
+    return at_least_float32(as_floating(name, value))
+
+
 def _name(metric: object) -> str:
     return type(metric).__name__
 
@@ -179,6 +234,15 @@ def _name(metric: object) -> str:
 def _num_components(metric: object) -> int | None:
     """A metric without the field has no component axis."""
     return getattr(metric, "num_components", None)
+
+
+def _components(metric: object) -> tuple[int, ...]:
+    return component_shape(_num_components(metric))
+
+
+def _describe(given: Any) -> str:
+    is_top_k = isinstance(given, TopKActivations)
+    return "TopKActivations" if is_top_k else f"shape {jnp.shape(given)}"
 
 
 def _check_activations(

@@ -75,7 +75,7 @@ def track(
         del params
         # Not `metrics.observe`: what it would call unknown belongs to other transformations.
         batch = Batch(extra_args)
-        observation = metrics._observe(batch)
+        observation = batch.observe(metrics)
         batch.check_spelling(metrics)
         accumulated = metrics.accumulate(state.metrics, observation, axis_name=axis_name)
         return updates, TrackState(metrics=accumulated)

@@ -58,14 +58,14 @@ MISTAKES = [
         ValueError,
         density,
         learned(4, 5),
-        ("learned_activations", "8 learned features", "last axis", "(4, 5)"),
+        ("learned_activations", "8 learned features", "(4, 5)"),
     ),
     Mistake(
         "wrong feature count of components",
         ValueError,
         component_density,
         learned(4, 3, 5),
-        ("learned_activations", "8 learned features", "last axis", "(4, 3, 5)"),
+        ("learned_activations", "8 learned features", "(4, 3, 5)"),
     ),
     Mistake(
         "missing component axis",
@@ -142,7 +142,7 @@ MISTAKES = [
         ValueError,
         l2,
         reconstruction((4, 3, 6), (1, 3, 6)),
-        ("source_activations (4, 3)", "decoded_activations (1, 3)", "batch"),
+        ("same shape", "source_activations (4, 3, 6)", "decoded_activations (1, 3, 6)"),
     ),
     Mistake(
         "decoded without the component axis",
@@ -156,7 +156,7 @@ MISTAKES = [
         ValueError,
         sae_loss,
         reconstruction((4, 6), (4, 6)) | learned(5, 8),
-        ("learned_activations (5,)", "source_activations (4,)"),
+        ("learned_activations", "(5,)", "batch axes of source_activations, (4,)"),
     ),
     Mistake(
         "mask of the wrong length",

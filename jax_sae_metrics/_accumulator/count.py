@@ -9,7 +9,9 @@ from jaxtyping import Array, Float32, Int, UInt32
 
 from .accumulator import AbstractAccumulator, AxisName
 from .check import checked_observation
+from .scattered import Scattered, scatter_add, scatter_set, take
 
+_HALF = np.uint32(2**31)
 _HALF_BITS = 16
 _LOW_HALF = 0xFFFF
 
@@ -46,6 +48,10 @@ class Count(AbstractAccumulator):
 
     def add(self, observation: Any, axis_name: AxisName | None = None) -> "Count":
         """Add an int32 observation with carry, summed exactly over `axis_name` where given."""
+        if isinstance(observation, Scattered):
+            if observation.is_few(axis_name):
+                return self._plus_scattered(observation.gathered(axis_name))
+            observation = observation.dense()
         observation = checked_observation(observation, "Count", self.low.shape, jnp.int32)
         words = observation.astype(jnp.uint32)
         if axis_name is None:
@@ -85,6 +91,26 @@ class Count(AbstractAccumulator):
         total = self.low + low
         carry = (total < low).astype(jnp.uint32)
         return Count(high=self.high + high + carry, low=total)
+
+    def _plus_scattered(self, added: Scattered) -> "Count":
+        # Nothing here reads or writes more than the entries that are added to: a carry is looked
+        # for only where one could happen, which is where half of the low word is used up.
+        values, nowhere = added.values.astype(jnp.uint32), jnp.full_like(added.indices, added.size)
+        may_wrap = take(self.low, added.indices) >= _HALF
+        low = scatter_add(self.low, jnp.where(may_wrap, nowhere, added.indices), values)
+
+        def carry(high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> "Count":
+            low = scatter_add(low, jnp.where(may_wrap, added.indices, nowhere), values)
+            wrapped = may_wrap & (take(low, added.indices) < _HALF)
+            indices = jnp.where(wrapped, added.indices, nowhere)
+            return Count(scatter_set(high, indices, take(high, added.indices) + jnp.uint32(1)), low)
+
+        def leave(high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> "Count":
+            # Under shard_map, `high` then varies over the same devices as after `carry`.
+            outside = jnp.maximum(added.indices[..., :1], added.size)
+            return Count(scatter_set(high, outside, jnp.uint32(0)), low)
+
+        return lax.cond(jnp.any(may_wrap), carry, leave, self.high, low)
 
 
 def _psum_words(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float32
 from .accumulator import AbstractAccumulator, AxisName
 from .check import checked_observation
 from .gather import gather
+from .scattered import Scattered
 
 
 class Total(AbstractAccumulator):
@@ -45,6 +46,8 @@ class Total(AbstractAccumulator):
 
     def add(self, observation: Any, axis_name: AxisName | None = None) -> "Total":
         """Add a float32 observation, summed over `axis_name` first where it is given."""
+        if isinstance(observation, Scattered):
+            observation = observation.dense()
         observation = checked_observation(observation, "Total", self.high.shape, jnp.float32)
         if axis_name is not None:
             observation = lax.psum(observation, axis_name)

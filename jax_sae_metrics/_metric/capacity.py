@@ -8,9 +8,8 @@ from jaxtyping import Array, Float, Float32
 
 from .._abstract_metric import AbstractMetric
 from .._accumulator import VectorBuffer, VectorRows
-from .._batch import Batch
+from .._batch import Batch, computable
 from .._configuration import check_num_components, check_size, component_shape
-from .._items import computable
 from .._sharding import unsharded
 
 

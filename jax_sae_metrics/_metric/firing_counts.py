@@ -3,15 +3,17 @@
 import equinox as eqx
 from jaxtyping import Array, Float32, Int32
 
-from .._accumulator import Count
+from .._accumulator import Count, Scattered
+from .._activations import Activations
 from .._configuration import component_shape
-from .._items import Items
+from .._functions import Above
+from .._top_k import SparseActivations
 
 
 class FiringCounts(eqx.Module):
     """How many times each learned feature fired, and in how many activation vectors it could."""
 
-    num_fired: Count | Int32[Array, "*component learned_feature"]
+    num_fired: Count | Scattered | Int32[Array, "*component learned_feature"]
     num_activation_vectors: Count | Int32[Array, "*component"]
 
     @classmethod
@@ -24,11 +26,13 @@ class FiringCounts(eqx.Module):
         )
 
     @classmethod
-    def observe(cls, learned_activations: Items, threshold: float) -> "FiringCounts":
+    def observe(
+        cls, learned_activations: Activations | SparseActivations, threshold: float
+    ) -> "FiringCounts":
         """What the activations of one batch add, firing where they are above `threshold`."""
         return cls(
-            num_fired=learned_activations.num_above(threshold),
-            num_activation_vectors=learned_activations.num_items(),
+            num_fired=learned_activations.sum_per_feature(Above(threshold)),
+            num_activation_vectors=learned_activations.items.count(),
         )
 
     def floats(

@@ -7,6 +7,7 @@ from .._abstract_metric import AbstractMetric
 from .._accumulator import Count, ratio
 from .._batch import Batch
 from .._configuration import check_num_components, component_shape
+from .._functions import is_nonzero
 
 
 class _L0NormState(eqx.Module):
@@ -64,7 +65,7 @@ class L0Norm(AbstractMetric[_L0NormState]):
     def _observe(self, batch: Batch) -> _L0NormState:
         learned = batch.learned_activations(self)
         return _L0NormState(
-            num_nonzero=learned.num_nonzero(), num_activation_vectors=learned.num_items()
+            num_nonzero=learned.sum(is_nonzero), num_activation_vectors=learned.items.count()
         )
 
     def _compute(self, state: _L0NormState) -> Float32[Array, "*component"]:

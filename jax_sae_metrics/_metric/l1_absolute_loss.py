@@ -6,13 +6,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Float32
 
 from .._abstract_metric import AbstractMetric
-from .._batch import Batch
+from .._batch import Batch, computable
 from .._configuration import check_num_components
-from .._items import computable
+from .._functions import absolute
+from .._top_k import TopKActivations
 from .vector_mean import VectorMean
 
 
-def l1_absolute_loss(learned_activations: ArrayLike) -> Float[Array, "*batch_and_component"]:
+def l1_absolute_loss(
+    learned_activations: ArrayLike | TopKActivations,
+) -> Float[Array, "*batch_and_component"]:
     r"""Absolute sum of the learned activations, one value per vector and component.
 
     $$\ell_1(f) = \sum_i |f_i|$$
@@ -23,7 +26,8 @@ def l1_absolute_loss(learned_activations: ArrayLike) -> Float[Array, "*batch_and
 
     **Arguments:**
 
-    - `learned_activations`: floating point, `[*batch, component?, learned_feature]`.
+    - `learned_activations`: floating point, `[*batch, component?, learned_feature]`, or
+        `TopKActivations`.
 
     **Returns:** `[*batch, component?]`, float32 (float64 for float64 input).
 
@@ -36,6 +40,8 @@ def l1_absolute_loss(learned_activations: ArrayLike) -> Float[Array, "*batch_and
         >>> print(jsm.l1_absolute_loss(jnp.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])))
         [2. 1.]
     """
+    if isinstance(learned_activations, TopKActivations):
+        learned_activations = learned_activations.without_padding()
     learned = computable("learned_activations", learned_activations)
     # Not jnp.abs, whose gradient at zero is 1: zero is where most learned activations are.
     return jnp.sum(learned * jnp.sign(learned), axis=-1)
@@ -89,7 +95,7 @@ class L1AbsoluteLoss(AbstractMetric[VectorMean]):
 
     def _observe(self, batch: Batch) -> VectorMean:
         learned = batch.learned_activations(self)
-        return _L1AbsoluteLossState.observe(learned, l1_absolute_loss(learned.values))
+        return _L1AbsoluteLossState.observe(learned.items, learned.sum(absolute))
 
     def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
         return state.mean()

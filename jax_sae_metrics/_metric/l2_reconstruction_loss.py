@@ -8,9 +8,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Float32
 
 from .._abstract_metric import AbstractMetric
-from .._batch import Batch
+from .._batch import Batch, computable
 from .._configuration import check_choice, check_num_components
-from .._items import computable
+from .._functions import squared_error
 from .vector_mean import VectorMean
 
 _REDUCTIONS = {"mean": jnp.mean, "sum": jnp.sum}
@@ -115,9 +115,11 @@ class L2ReconstructionLoss(AbstractMetric[VectorMean]):
         return _L2ReconstructionLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> VectorMean:
-        source, decoded = batch.activations(self, "source_activations", "decoded_activations")
-        loss = l2_reconstruction_loss(source.values, decoded.values, self.reduction)
-        return _L2ReconstructionLossState.observe(source, loss)
+        both = batch.activations(self, "source_activations", "decoded_activations")
+        total = both.items.sum(both.sum_per_vector(squared_error))
+        if self.reduction == "mean":
+            total = total / both.num_features
+        return _L2ReconstructionLossState.observe(both.items, total)
 
     def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
         return state.mean()

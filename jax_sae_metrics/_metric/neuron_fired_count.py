@@ -4,13 +4,14 @@ import equinox as eqx
 from jaxtyping import Array, Int, Int32
 
 from .._abstract_metric import AbstractMetric
-from .._accumulator import Count
+from .._accumulator import Count, Scattered
 from .._batch import Batch
 from .._configuration import check_between, check_num_components, check_size, component_shape
+from .._functions import Above
 
 
 class _NeuronFiredCountState(eqx.Module):
-    num_fired: Count | Int32[Array, "*component learned_feature"]
+    num_fired: Count | Scattered | Int32[Array, "*component learned_feature"]
 
 
 class NeuronFiredCount(AbstractMetric[_NeuronFiredCountState]):
@@ -65,9 +66,8 @@ class NeuronFiredCount(AbstractMetric[_NeuronFiredCountState]):
         return _NeuronFiredCountState(num_fired=Count.zeros(shape))
 
     def _observe(self, batch: Batch) -> _NeuronFiredCountState:
-        return _NeuronFiredCountState(
-            num_fired=batch.learned_activations(self).num_above(self.threshold)
-        )
+        learned = batch.learned_activations(self)
+        return _NeuronFiredCountState(num_fired=learned.sum_per_feature(Above(self.threshold)))
 
     def _compute(self, state: _NeuronFiredCountState) -> Int[Array, "*component learned_feature"]:
         return state.num_fired.to_int()

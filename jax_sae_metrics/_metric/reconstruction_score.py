@@ -92,18 +92,18 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
         )
 
     def _observe(self, batch: Batch) -> _ReconstructionScoreState:
-        clean, reconstructed, ablated = batch.losses(
+        items, (clean, reconstructed, ablated) = batch.losses(
             self,
             "source_model_loss",
             "source_model_loss_with_reconstruction",
             "source_model_loss_with_zero_ablation",
         )
-        numerator = ablated.values - reconstructed.values
-        denominator = ablated.values - clean.values
+        numerator = ablated - reconstructed
+        denominator = ablated - clean
         if self.average == "mean_of_ratios":
             numerator, denominator = numerator / denominator, jnp.ones_like(denominator)
         return _ReconstructionScoreState(
-            numerator=clean.sum(numerator), denominator=clean.sum(denominator)
+            numerator=items.sum(numerator), denominator=items.sum(denominator)
         )
 
     def _compute(self, state: _ReconstructionScoreState) -> Float32[Array, "*component"]:

@@ -7,6 +7,8 @@ from jaxtyping import Array, Float, Float32
 from .._abstract_metric import AbstractMetric
 from .._batch import Batch
 from .._configuration import check_between, check_num_components
+from .._functions import absolute, squared_error
+from .._top_k import TopKActivations
 from .l1_absolute_loss import l1_absolute_loss
 from .l2_reconstruction_loss import l2_reconstruction_loss
 from .vector_mean import VectorMean
@@ -14,7 +16,7 @@ from .vector_mean import VectorMean
 
 def sparse_autoencoder_loss(
     source_activations: ArrayLike,
-    learned_activations: ArrayLike,
+    learned_activations: ArrayLike | TopKActivations,
     decoded_activations: ArrayLike,
     l1_coefficient: float,
 ) -> Float[Array, "*batch_and_component"]:
@@ -109,13 +111,16 @@ class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
         return _SparseAutoencoderLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> VectorMean:
-        source, learned, decoded = batch.activations(
-            self, "source_activations", "learned_activations", "decoded_activations"
-        )
-        loss = sparse_autoencoder_loss(
-            source.values, learned.values, decoded.values, self.l1_coefficient
-        )
-        return _SparseAutoencoderLossState.observe(source, loss)
+        both = batch.activations(self, "source_activations", "decoded_activations")
+        learned = batch.learned_activations(self)
+        if learned.items.shape != both.items.shape:
+            raise ValueError(
+                "learned_activations: SparseAutoencoderLoss expects the batch axes of "
+                f"source_activations, {both.items.shape}, got {learned.items.shape}."
+            )
+        l2 = both.items.sum(both.sum_per_vector(squared_error)) / both.num_features
+        total = l2 + self.l1_coefficient * learned.sum(absolute)
+        return _SparseAutoencoderLossState.observe(both.items, total)
 
     def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
         return state.mean()

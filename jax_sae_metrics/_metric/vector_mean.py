@@ -1,7 +1,7 @@
 """The state of metrics that are a mean over activation vectors."""
 
 import equinox as eqx
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float32, Int32
 
 from .._accumulator import Count, Total, ratio
 from .._configuration import component_shape
@@ -21,11 +21,9 @@ class VectorMean(eqx.Module):
         return cls(total=Total.zeros(components), num_activation_vectors=Count.zeros(components))
 
     @classmethod
-    def observe(
-        cls, items: Items, per_vector: Float[Array, "*batch_and_component"]
-    ) -> "VectorMean":
-        """What the items of one batch add, given one number each."""
-        return cls(total=items.sum(per_vector), num_activation_vectors=items.num_items())
+    def observe(cls, items: Items, total: Float32[Array, "*component"]) -> "VectorMean":
+        """What the items of one batch add."""
+        return cls(total=total, num_activation_vectors=items.count())
 
     def mean(self) -> Float32[Array, "*component"]:
         """The mean of all numbers; NaN if there were none."""

@@ -1,0 +1,47 @@
+"""What is summed, and what comes out."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+Function: TypeAlias = Callable[..., Array]
+
+
+class Sums(NamedTuple):
+    """One array a function: an int32 count where it returns booleans, else a float32 sum."""
+
+    per_feature: tuple[Array, ...]  # [*component, feature]: over items
+    per_vector: tuple[Array, ...]  # [*item, *component]: over features
+
+
+class Functions(NamedTuple):
+    """The elementwise functions of some arrays that are summed over items or over features."""
+
+    per_feature: tuple[Function, ...] = ()
+    per_vector: tuple[Function, ...] = ()
+
+
+def apply(
+    functions: tuple[Function, ...], arrays: tuple[Array, ...], mask: Array | None = None
+) -> list[Array]:
+    """The functions' values, of at least float32; 0 or False where masked out."""
+    arrays = tuple(at_least_float32(array) for array in arrays)
+    values = [function(*arrays) for function in functions]
+    if mask is None:
+        return values
+    # Select, never multiply: NaN * 0 is NaN.
+    return [jnp.where(mask[..., None], value, jnp.zeros((), value.dtype)) for value in values]
+
+
+def at_least_float32(array: Array) -> Array:
+    """The array in a dtype in which it may be subtracted, squared and summed."""
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
+
+
+def flatten_items(array: Array, num_item_axes: int) -> Array:
+    """One axis for all items."""
+    num_items = math.prod(array.shape[:num_item_axes])
+    return array.reshape(num_items, *array.shape[num_item_axes:])

@@ -1,0 +1,144 @@
+"""Learned activations given by the few features that are active in each vector."""
+
+import dataclasses
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ._accumulator import Scattered, VectorRows
+from ._activations import vector_rows
+from ._configuration import check_size
+from ._items import Items
+from ._reductions import Function, at_least_float32, plain_sum
+from ._sharding import unsharded
+
+
+class TopKActivations(eqx.Module):
+    r"""Learned activations as the values and the features of the few entries that are not zero.
+
+    Pass it as `learned_activations` in place of an array: results are the same, and `update` takes
+    time and memory in proportion to the number of values, however many features there are
+    (`Capacity` alone, which keeps whole vectors, needs them all).
+
+    **Arguments:**
+
+    - `values`: floating point, `[*batch, component?, k]`.
+    - `indices`: integer, `[*batch, component?, k]`: the feature of each value. One outside
+        $[0, \text{num\_learned\_features})$ is padding: it adds nothing, whatever its value. The
+        others are to be different within a vector.
+    - `num_learned_features`: how many features there are.
+
+    **Raises:** `TypeError` for wrong dtypes, `ValueError` for shapes that differ.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> learned_activations = jsm.TopKActivations(
+        ...     values=jnp.array([[2.0, 1.0], [3.0, 0.0]]),
+        ...     indices=jnp.array([[0, 2], [2, -1]]),
+        ...     num_learned_features=3,
+        ... )
+        >>> metric = jsm.NeuronFiredCount(num_learned_features=3)
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> print(metric.compute(state))
+        [1 0 2]
+
+    ??? note "Differences from other tools"
+
+        Adding at index -1, JAX and NumPy would count padding for the last feature.
+    """
+
+    values: Float[Array, "*batch_and_component k"]
+    indices: Int[Array, "*batch_and_component k"]
+    num_learned_features: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        check_size("num_learned_features", self.num_learned_features)
+        for name, array, kind in (
+            ("values", self.values, jnp.floating),
+            ("indices", self.indices, jnp.integer),
+        ):
+            if not jnp.issubdtype(jnp.result_type(array), kind):
+                raise TypeError(
+                    f"{name}: expected {kind.__name__} numbers, got {jnp.result_type(array)}."
+                )
+        if jnp.shape(self.values) != jnp.shape(self.indices):
+            raise ValueError(
+                "values and indices must have the same shape [*batch, component?, k], got "
+                f"{jnp.shape(self.values)} and {jnp.shape(self.indices)}."
+            )
+
+    def without_padding(self) -> Float[Array, "*batch_and_component k"]:
+        """The values, 0 in place of padding."""
+        return jnp.where(self.is_valid(), self.values, jnp.zeros((), self.values.dtype))
+
+    def is_valid(self) -> Bool[Array, "*batch_and_component k"]:
+        """Where an index is that of a feature, and not padding."""
+        return (self.indices >= 0) & (self.indices < self.num_learned_features)
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseActivations:
+    """`Activations` of which only the entries that are not zero are given.
+
+    Functions are to be 0 (or False) at 0.
+    """
+
+    top_k: TopKActivations
+    items: Items
+
+    @property
+    def num_features(self) -> int:
+        """The number of features."""
+        return self.top_k.num_learned_features
+
+    def sum_per_feature(self, function: Function) -> Scattered:
+        """`[component?, feature]`: the sum over all items that are not masked out."""
+        values = self._apply(function, self.items.mask)
+        # Indices of few bytes may not hold the number of features.
+        indices = self.top_k.indices.astype(jnp.int32)
+        indices = jnp.where(self.top_k.is_valid(), indices, jnp.int32(self.num_features))
+        return Scattered(
+            indices=self._by_component(indices),
+            values=self._by_component(_as_observed(values)),
+            size=self.num_features,
+        )
+
+    def sum_per_vector(self, function: Function) -> Array:
+        """`[*batch, component?]`: the sum over features, of masked vectors too."""
+        return plain_sum(self._apply(function, None), (-1,), self.num_features)
+
+    def sum(self, function: Function) -> Array:
+        """`[component?]`: the sum over features and all items that are not masked out."""
+        values = self._apply(function, self.items.mask)
+        axes = (*range(len(self.items.shape)), values.ndim - 1)
+        return plain_sum(values, axes, values.size)
+
+    def rows(self) -> VectorRows:
+        """The vectors themselves, zeros included, in order."""
+        values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
+        indices = unsharded(self.top_k.indices).astype(jnp.int32)
+        k = values.shape[-1]
+        vectors = Scattered(indices.reshape(-1, k), values.reshape(-1, k), self.num_features)
+        shape = (*self.top_k.values.shape[:-1], self.num_features)
+        return vector_rows(vectors.dense().reshape(shape), self.items)
+
+    def _apply(self, function: Function, mask: Bool[Array, "*batch_and_component"] | None) -> Array:
+        values = function(at_least_float32(self.top_k.values))
+        counted = self.top_k.is_valid()
+        if mask is not None:
+            counted = counted & mask[..., None]
+        return jnp.where(counted, values, jnp.zeros((), values.dtype))
+
+    def _by_component(self, entries: Array) -> Array:
+        """`[*batch, component?, k]` as `[component?, entry]`, on every device."""
+        entries = unsharded(entries)
+        num_item_axes = len(self.items.shape)
+        entries = jnp.moveaxis(entries, range(num_item_axes), range(-1 - num_item_axes, -1))
+        return entries.reshape(*self.items.component_shape, -1)
+
+
+def _as_observed(values: Array) -> Array:
+    return values.astype(jnp.int32 if values.dtype == bool else jnp.float32)
