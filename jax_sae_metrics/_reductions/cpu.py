@@ -3,20 +3,22 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from .functions import Functions, Sums, apply, flatten_items
+from .functions import Functions, Sums, apply, flatten_items, sum_together
 
 # XLA:CPU fuses a sum with what it reads up to about so many rows; of more, it writes that out.
 _GROUP = 16
 # Running sums of so many entries stay in the cache of a core.
 _CACHED_SUMS = 2**17
 _MAX_GROUPS = 8
+# Of fewer rows in all, more groups would take memory that counts beside the activations.
+_ROWS_PER_GROUP = 256
 # So many features of a row are added at a time, as vectors along the rest of the row.
 _FOLD = 8
 # The counts of a group go into the bytes of an integer: there are few registers.
@@ -39,58 +41,94 @@ def sum_in_blocks(
 
     rows = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
     num_items = len(rows[0][0])
-    most_groups = min(max(_CACHED_SUMS // width, 1), _MAX_GROUPS)
+    most_groups = max(1, min(_MAX_GROUPS, _CACHED_SUMS // width, num_items // _ROWS_PER_GROUP))
     start, parts = 0, []
     for num_groups in sorted({most_groups, 1}, reverse=True):
-        num_blocks = (num_items - start) // (num_groups * _GROUP)
-        if num_blocks == 0:
-            continue
-        shape, stop = (num_groups, _GROUP, num_blocks), start + num_groups * _GROUP * num_blocks
-        # A block takes one row in every `num_blocks`: a batch that is sharded over devices then
-        # has its groups on one device each.
-        blocks = jax.tree.map(lambda x: x[start:stop].reshape(*shape, *x.shape[1:]), rows)  # noqa: B023
-        parts.append(_scan_blocks(sum_groups, sum_vectors, blocks))
-        start = stop
-    rest = jax.tree.map(lambda x: x[None, start:], rows)
-    parts.append((sum_groups(rest), sum_vectors(rest)))
+        if num_blocks := (num_items - start) // (num_groups * _GROUP):
+            blocks = _Blocks(start, num_groups, num_blocks, num_items)
+            parts.append(_scan(blocks, rows, sum_groups, sum_vectors))
+            start = blocks.stop
+    if start < num_items or not parts:
+        rest = jax.tree.map(lambda x: x[None, start:], rows)
+        parts.append((sum_groups(rest), [flatten_items(v, 2) for v in sum_vectors(rest)]))
 
     per_group, per_row = zip(*parts, strict=True)
     return Sums(
         per_feature=tuple(
-            _as_float32(jnp.sum(jnp.concatenate(groups), 0, groups[0].dtype)).reshape(inner_shape)
-            for groups in zip(*per_group, strict=True)
+            _as_float32(_add_up(column)).reshape(inner_shape)
+            for column in zip(*per_group, strict=True)
         ),
         per_vector=tuple(
-            _as_float32(jnp.concatenate([flatten_items(row, 2) for row in rows])).reshape(
-                *item_shape, *inner_shape[:-1]
-            )
-            for rows in zip(*per_row, strict=True)
+            _as_float32(_concatenate(row)).reshape(*item_shape, *inner_shape[:-1])
+            for row in zip(*per_row, strict=True)
         ),
     )
 
 
-def _scan_blocks(
+class _Blocks(NamedTuple):
+    """The rows from `start` on as blocks of some groups of 16 rows."""
+
+    start: int
+    num_groups: int
+    num_blocks: int
+    num_items: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of a block: `(group, row)`."""
+        return self.num_groups, _GROUP
+
+    @property
+    def stop(self) -> int:
+        """The first row behind the blocks."""
+        return self.start + math.prod(self.shape) * self.num_blocks
+
+    @property
+    def are_all(self) -> bool:
+        """Whether the blocks are all rows.
+
+        Then each takes one row in every `num_blocks`: where a batch is sharded over devices, they
+        have groups of their own. Otherwise its rows are neighbours, which need no copy.
+        """
+        return (self.start, self.stop) == (0, self.num_items)
+
+    def take(self, rows: PyTree[Array], index: Array | int) -> PyTree[Array]:
+        """The block at an index: `[group, row, *component, feature]`."""
+
+        def take(x: Array) -> Array:
+            if self.are_all:
+                blocks = x.reshape(*self.shape, self.num_blocks, *x.shape[1:])
+                return lax.dynamic_index_in_dim(blocks, index, 2, keepdims=False)
+            size = math.prod(self.shape)
+            block = lax.dynamic_slice_in_dim(x, self.start + index * size, size)
+            return block.reshape(*self.shape, *x.shape[1:])
+
+        return jax.tree.map(take, rows)
+
+    def in_order(self, values: Array) -> Array:
+        """Of `[block, group, row, *component]`: all rows, `[row, *component]`."""
+        return flatten_items(jnp.moveaxis(values, 0, 2) if self.are_all else values, 3)
+
+
+def _scan(
+    blocks: _Blocks,
+    rows: PyTree[Array],
     sum_groups: Callable[[PyTree[Array]], list[Array]],
     sum_vectors: Callable[[PyTree[Array]], list[Array]],
-    blocks: PyTree[Array],
 ) -> tuple[list[Array], list[Array]]:
-    """Of `[group, row, block, *component, feature]`: `[group, column]` and `[group, rows, ...]`."""
+    """All blocks' sums per group, and per row."""
 
     def step(totals: list[Array], index: Array) -> tuple[list[Array], list[Array]]:
         # Tied to the counter, arrays of bf16 are not made float32 as a whole before the loop.
-        whole, index = lax.optimization_barrier((blocks, index))
-        block = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, index, 2, keepdims=False), whole)
+        whole, index = lax.optimization_barrier((rows, index))
+        block = blocks.take(whole, index)
         added = [total + sums for total, sums in zip(totals, sum_groups(block), strict=True)]
         return added, sum_vectors(block)
 
-    num_groups, _, num_blocks = jax.tree.leaves(blocks)[0].shape[:3]
     # Sums of no rows, rather than zeros: they vary over devices exactly as the rows do.
-    empty = sum_groups(jax.tree.map(lambda x: x[:, :0, 0], blocks))
-    totals, vectors = lax.scan(step, empty, jnp.arange(num_blocks, dtype=jnp.int32))
-    in_order = [jnp.moveaxis(values, 0, 2) for values in vectors]
-    return totals, [
-        values.reshape(num_groups, _GROUP * num_blocks, *values.shape[3:]) for values in in_order
-    ]
+    empty = sum_groups(jax.tree.map(lambda x: x[:, :0], blocks.take(rows, 0)))
+    totals, vectors = lax.scan(step, empty, jnp.arange(blocks.num_blocks, dtype=jnp.int32))
+    return totals, [blocks.in_order(values) for values in vectors]
 
 
 def _sum_rows(columns: list[Array]) -> list[Array]:
@@ -107,7 +145,7 @@ def _sum_rows(columns: list[Array]) -> list[Array]:
         for pack in packs
     ]
     summed = [i for i in range(len(columns)) if i not in counted]
-    (*sums,) = _reduce([*packed, *(columns[i] for i in summed)], axis=1)
+    (*sums,) = _sum_together([*packed, *(columns[i] for i in summed)], axis=1)
     results = dict(zip(summed, sums[len(packed) :], strict=True))
     for pack, integer in zip(packs, sums, strict=False):
         for byte, i in enumerate(pack):
@@ -119,31 +157,35 @@ def _sum_features(rows: list[Array]) -> list[Array]:
     """The sum, or the count, over the last axis."""
     rows = [values.astype(jnp.int32) if values.dtype == bool else values for values in rows]
     if not rows or rows[0].shape[-1] <= _FOLD:
-        return _reduce(rows, axis=-1)
+        return _sum_together(rows, axis=-1)
     *leading, size = rows[0].shape
     folded = size // _FOLD * _FOLD
     vectors = [values[..., :folded].reshape(*leading, _FOLD, size // _FOLD) for values in rows]
     # Without the barrier, XLA would merge the levels into one again.
-    sums = _sum_features(lax.optimization_barrier(_reduce(vectors, axis=-2)))
-    rest = _reduce([values[..., folded:] for values in rows], axis=-1)
+    sums = _sum_features(lax.optimization_barrier(_sum_together(vectors, axis=-2)))
+    rest = _sum_together([values[..., folded:] for values in rows], axis=-1)
     return [total + more for total, more in zip(sums, rest, strict=True)]
 
 
-def _reduce(arrays: list[Array], axis: int) -> list[Array]:
-    """The sums of all arrays over an axis, as one reduction."""
-    if not arrays:
-        return []
-    if len(arrays) == 1 and jnp.issubdtype(arrays[0].dtype, jnp.floating):
-        # XLA:CPU leaves the sum of a single array of floats to a library, which reads it from
-        # memory. Two sums it makes itself, fused with what they read: the second is of zeros.
-        total, zero = _reduce([arrays[0], jnp.zeros(arrays[0].shape, jnp.uint8)], axis)
-        return [total + zero.astype(total.dtype)]
+def _sum_together(arrays: list[Array], axis: int) -> list[Array]:
+    """The sums of all arrays over an axis, as one reduction of at least two."""
+    if len(arrays) != 1 or arrays[0].dtype == jnp.int32:
+        return sum_together(arrays, axis)
+    # XLA:CPU leaves the sum of a single array of floats to a library, which reads it from memory.
+    # Two sums it makes itself, fused with what they read: the second is of zeros.
+    zeros = jnp.zeros(arrays[0].shape, jnp.uint8)
+    total, zero = sum_together([arrays[0], zeros], axis)
+    return [total + zero.astype(total.dtype)]
 
-    def add(totals: list[Array], values: list[Array]) -> list[Array]:
-        return [total + value for total, value in zip(totals, values, strict=True)]
 
-    zeros = [np.zeros((), array.dtype) for array in arrays]
-    return lax.reduce(arrays, zeros, add, (axis % arrays[0].ndim,))
+def _add_up(parts: tuple[Array, ...]) -> Array:
+    """Of `[group, column]`: the sum of all groups."""
+    return functools.reduce(jnp.add, (jnp.sum(part, 0, part.dtype) for part in parts))
+
+
+def _concatenate(parts: tuple[Array, ...]) -> Array:
+    # One part alone stays where it is on its devices.
+    return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _as_float32(sums: Array) -> Array:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array
 
 Function: TypeAlias = Callable[..., Array]
@@ -45,3 +47,15 @@ def flatten_items(array: Array, num_item_axes: int) -> Array:
     """One axis for all items."""
     num_items = math.prod(array.shape[:num_item_axes])
     return array.reshape(num_items, *array.shape[num_item_axes:])
+
+
+def sum_together(arrays: list[Array], axis: int) -> list[Array]:
+    """The sums of all arrays over an axis, as one reduction."""
+    if not arrays:
+        return []
+
+    def add(totals: list[Array], values: list[Array]) -> list[Array]:
+        return [total + value for total, value in zip(totals, values, strict=True)]
+
+    zeros = [np.zeros((), array.dtype) for array in arrays]
+    return lax.reduce(arrays, zeros, add, (axis % arrays[0].ndim,))

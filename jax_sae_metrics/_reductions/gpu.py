@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .functions import Functions, Sums, apply, flatten_items
+from .functions import Functions, Sums, apply, flatten_items, sum_together
 from .plain import plain_sum, sum_at_once
 
 # XLA:GPU sums so many rows in a plain loop, which may have any number of results.
@@ -28,7 +28,7 @@ def sum_in_groups(
         for part in (slice(num_grouped), slice(num_grouped, None))
     )
     # Without the barrier, XLA would merge both levels into one again.
-    groups = lax.optimization_barrier([_sum_each_group(values) for values in grouped])
+    groups = lax.optimization_barrier(sum_together([_in_groups(c) for c in grouped], axis=1))
     only_rows = Functions(per_vector=functions.per_vector)
     return Sums(
         per_feature=tuple(
@@ -39,8 +39,7 @@ def sum_in_groups(
     )
 
 
-def _sum_each_group(values: Array) -> Array:
-    groups = values.reshape(-1, _GROUP, *values.shape[1:])
-    # A byte holds the count of a group; what is written here is read again.
-    dtype = jnp.uint8 if values.dtype == bool else values.dtype
-    return jnp.sum(groups, axis=1, dtype=dtype)
+def _in_groups(values: Array) -> Array:
+    # A byte holds the count of a group; what is written of it is read again.
+    values = values.astype(jnp.uint8) if values.dtype == bool else values
+    return values.reshape(-1, _GROUP, *values.shape[1:])

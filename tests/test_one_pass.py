@@ -1,0 +1,185 @@
+"""What the compiled metrics cost: reads of the activations, memory, exchanges between devices.
+
+Nothing here is timed. Accelerators are compiled for, not run on.
+"""
+
+import collections
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, PartitionSpec as P
+
+import jax_sae_metrics as jsm
+from benchmarks.compiled import Compiled
+from benchmarks.targets import H100, TPU_V5E, NotInstalledError, Target, compile_for
+
+# No two buffers of the step have the same number of elements.
+BATCH, FEATURES, INPUTS = 1024, 4096, 192
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
+
+
+def training_collection():
+    return jsm.MetricCollection(
+        {
+            "density": jsm.FeatureDensity(FEATURES),
+            "fired": jsm.NeuronFiredCount(FEATURES),
+            "dead": jsm.NeuronActivity(FEATURES),
+            "l0": jsm.L0Norm(),
+            "l1": jsm.L1AbsoluteLoss(),
+            "l2": jsm.L2ReconstructionLoss(),
+            "loss": jsm.SparseAutoencoderLoss(l1_coefficient=1e-3),
+        }
+    )
+
+
+def activations(batch, dtype):
+    sizes = {"source": INPUTS, "learned": FEATURES, "decoded": INPUTS}
+    return {
+        f"{name}_activations": jax.ShapeDtypeStruct((batch, size), dtype)
+        for name, size in sizes.items()
+    }
+
+
+def update(metrics, state, inputs, axis_name=None):
+    return metrics.update(state, axis_name=axis_name, **inputs)
+
+
+def train_step(metrics, params, state, source):
+    """One step of gradient descent on a sparse autoencoder, and its metrics if there are any."""
+
+    def loss(params):
+        learned = jax.nn.relu(source @ params["encoder"] + params["bias"])
+        inputs = {
+            "source_activations": source,
+            "learned_activations": learned,
+            "decoded_activations": learned @ params["decoder"],
+        }
+        losses = jsm.sparse_autoencoder_loss(**inputs, l1_coefficient=1e-3)
+        return losses.mean(), metrics.observe(**inputs) if metrics else None
+
+    gradients, observation = jax.grad(loss, has_aux=True)(params)
+    params = jax.tree.map(lambda p, g: p - jnp.asarray(0.1, p.dtype) * g, params, gradients)
+    return params, metrics.accumulate(state, observation) if metrics else state
+
+
+def step_arguments(batch, dtype):
+    shapes = {"encoder": (INPUTS, FEATURES), "bias": (1, FEATURES), "decoder": (FEATURES, INPUTS)}
+    params = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in shapes.items()}
+    state = jax.eval_shape(training_collection().init)
+    return params, state, activations(batch, dtype)["source_activations"]
+
+
+@every_dtype
+def test_a_train_step_on_cpu_holds_no_more_for_its_metrics_than_a_quarter_byte_each(dtype):
+    arguments = step_arguments(BATCH, dtype)
+    with_metrics, without = (
+        Compiled.of(
+            jax.jit(functools.partial(train_step, metrics), donate_argnums=(0, 1))
+            .lower(*arguments)
+            .compile()
+        )
+        for metrics in (training_collection(), None)
+    )
+    assert with_metrics.temporary_bytes - without.temporary_bytes <= BATCH * FEATURES / 4
+    written = {array.dtype for array in with_metrics.written(BATCH * FEATURES)}
+    assert written  # the activations themselves: the check looks at the right buffers
+    assert written <= {"f32", "bf16", "pred"}
+
+
+def mesh_of(kind, num_chips):
+    try:
+        return Target(kind, num_chips).mesh(data=num_chips)
+    except NotInstalledError as error:
+        pytest.skip(str(error))
+
+
+TARGETS = [(TPU_V5E, 1), (TPU_V5E, 16), (H100, 1), (H100, 8)]
+every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t[1]} x {t[0]}")
+
+
+@every_target
+@every_dtype
+def test_an_update_reads_every_input_once(target, dtype):
+    mesh = mesh_of(*target)
+    inputs = activations(BATCH * mesh.size, dtype)
+    metrics = training_collection()
+    arguments = jax.eval_shape(metrics.init), inputs
+    compiled = Compiled.of(
+        compile_for(functools.partial(update, metrics), mesh, arguments, (P(), P("data")))
+    )
+    assert compiled.num_reads(BATCH * FEATURES) == 1
+    assert compiled.num_reads(BATCH * INPUTS) == 2  # source and decoded activations
+    assert_syncs_once(compiled)
+
+
+@every_target
+@every_dtype
+def test_in_a_train_step_metrics_read_the_activations_once_more_at_most(target, dtype):
+    mesh = mesh_of(*target)
+    arguments = step_arguments(BATCH * mesh.size, dtype)
+    with_metrics, without = (
+        Compiled.of(
+            compile_for(
+                functools.partial(train_step, metrics), mesh, arguments, (P(), P(), P("data"))
+            )
+        )
+        for metrics in (training_collection(), None)
+    )
+    reads = with_metrics.num_reads(BATCH * FEATURES) - without.num_reads(BATCH * FEATURES)
+    # XLA:TPU reduces in the fusion that writes the activations.
+    assert reads == {TPU_V5E: 0, H100: 1}[target[0]]
+
+
+def cpu_mesh():
+    return Mesh(np.array(jax.devices()[:8]), ("data",), axis_types=(AxisType.Auto,))
+
+
+def sharded_update(mesh):
+    metrics = training_collection()
+    arguments = jax.eval_shape(metrics.init), activations(BATCH * mesh.size, jnp.float32)
+    specs = (P(), P("data"))
+    return compile_for(functools.partial(update, metrics), mesh, arguments, specs)
+
+
+def update_under_shard_map(mesh):
+    metrics = training_collection()
+    arguments = jax.eval_shape(metrics.init), activations(BATCH * mesh.size, jnp.float32)
+    specs = (P(), P("data"))
+    step = jax.shard_map(
+        functools.partial(update, metrics, axis_name="data"),
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=P(),
+    )
+    return compile_for(step, mesh, arguments, specs)
+
+
+def reduction_of_states(mesh):
+    metrics = training_collection()
+    states = jax.eval_shape(lambda: jax.tree.map(lambda x: jnp.stack([x] * 8), metrics.init()))
+    reduce = jax.shard_map(
+        lambda states: metrics.all_reduce(jax.tree.map(lambda x: x[0], states), "data"),
+        mesh=mesh,
+        in_specs=P("data"),
+        out_specs=P(),
+    )
+    return compile_for(reduce, mesh, (states,), (P("data"),))
+
+
+@pytest.mark.parametrize("sync", [sharded_update, update_under_shard_map, reduction_of_states])
+def test_devices_exchange_a_whole_collection_at_once(sync):
+    assert_syncs_once(Compiled.of(sync(cpu_mesh())), is_distributed=True)
+
+
+def assert_syncs_once(compiled, is_distributed=False):
+    """At most one all-reduce for each dtype, and nothing else."""
+    collectives = compiled.collectives()
+    assert {collective.kind for collective in collectives} <= {"all-reduce"}
+    dtypes = collections.Counter(collective.operands[0].dtype for collective in collectives)
+    assert max(dtypes.values(), default=0) <= 1
+    if is_distributed:
+        assert dtypes
