@@ -3,8 +3,9 @@
 import dataclasses
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from ._accumulator import Scattered, VectorRows
 from ._activations import vector_rows
@@ -50,8 +51,8 @@ class TopKActivations(eqx.Module):
         Adding at index -1, JAX and NumPy would count padding for the last feature.
     """
 
-    values: Float[Array, "*batch_and_component k"]
-    indices: Int[Array, "*batch_and_component k"]
+    values: Float[Array, "..."]
+    indices: Integer[Array, "..."]
     num_learned_features: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
@@ -126,6 +127,7 @@ class SparseActivations:
         return vector_rows(vectors.dense().reshape(shape), self.items)
 
     def _apply(self, function: Function, mask: Bool[Array, "*batch_and_component"] | None) -> Array:
+        _check_zero_at_zero(function)
         values = function(at_least_float32(self.top_k.values))
         counted = self.top_k.is_valid()
         if mask is not None:
@@ -138,6 +140,16 @@ class SparseActivations:
         num_item_axes = len(self.items.shape)
         entries = jnp.moveaxis(entries, range(num_item_axes), range(-1 - num_item_axes, -1))
         return entries.reshape(*self.items.component_shape, -1)
+
+
+def _check_zero_at_zero(function: Function) -> None:
+    with jax.ensure_compile_time_eval():
+        at_zero = function(jnp.zeros((), jnp.float32))
+    if at_zero:
+        raise ValueError(
+            f"{function!r}: a sum over TopKActivations leaves out the activations that are not "
+            f"given, which are zero; expected a function that is 0 at 0, got {at_zero}."
+        )
 
 
 def _as_observed(values: Array) -> Array:

@@ -154,12 +154,11 @@ def explicit_mesh_features_sharded(metric, batches):
     has_components = any(leaf.shape[:1] in ((1,), (3,)) for leaf in jax.tree.leaves(metric.init()))
     with jax.set_mesh(mesh):
 
-        def place(name, leaf):
-            spec = [None] * leaf.ndim
-            spec[0] = "data"
-            if name == "learned_activations":
-                spec[-1] = "model"
-            return jax.device_put(leaf, NamedSharding(mesh, P(*spec)))
+        def place(name, given):
+            if name == "learned_activations" and isinstance(given, jax.Array):
+                features = (None,) * (given.ndim - 2)
+                return jax.device_put(given, NamedSharding(mesh, P("data", *features, "model")))
+            return jax.device_put(given, NamedSharding(mesh, P("data")))
 
         batches = [{name: place(name, leaf) for name, leaf in b.items()} for b in batches]
         spec = P(None, "model") if has_components else P("model")

@@ -99,18 +99,17 @@ class Count(AbstractAccumulator):
         may_wrap = take(self.low, added.indices) >= _HALF
         low = scatter_add(self.low, jnp.where(may_wrap, nowhere, added.indices), values)
 
-        def carry(high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> "Count":
+        def carry(low: Array, high: Array) -> tuple[Array, Array]:
             low = scatter_add(low, jnp.where(may_wrap, added.indices, nowhere), values)
             wrapped = may_wrap & (take(low, added.indices) < _HALF)
             indices = jnp.where(wrapped, added.indices, nowhere)
-            return Count(scatter_set(high, indices, take(high, added.indices) + jnp.uint32(1)), low)
+            return low, scatter_set(high, indices, take(high, added.indices) + jnp.uint32(1))
 
-        def leave(high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> "Count":
-            # Under shard_map, `high` then varies over the same devices as after `carry`.
-            outside = jnp.maximum(added.indices[..., :1], added.size)
-            return Count(scatter_set(high, outside, jnp.uint32(0)), low)
-
-        return lax.cond(jnp.any(may_wrap), carry, leave, self.high, low)
+        # Sets nothing, but under shard_map `high` then varies over the same devices in both cases.
+        outside = jnp.maximum(added.indices[..., :1], added.size)
+        high = scatter_set(self.high, outside, jnp.uint32(0))
+        low, high = lax.cond(jnp.any(may_wrap), carry, lambda low, high: (low, high), low, high)
+        return Count(high=high, low=low)
 
 
 def _psum_words(
