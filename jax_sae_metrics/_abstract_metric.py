@@ -42,7 +42,11 @@ class AbstractMetric(eqx.Module, Generic[State]):
 
     @abc.abstractmethod
     def _observe(self, batch: Batch) -> State:
-        """What `batch` adds: the structure of the state, a plain array for each accumulator."""
+        """What `batch` adds: the structure of the state, a plain array for each accumulator.
+
+        Called twice for a batch: first a rehearsal under `jax.eval_shape`, which tells what sums of
+        the activations are needed.
+        """
 
     @abc.abstractmethod
     def _compute(self, state: State) -> Any:

@@ -15,7 +15,8 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     It takes the inputs of all its metrics and hands each what it reads. An input that none of them
     reads, or that one of them lacks, is an error at trace time. The state is a dictionary of the
-    metrics' states. What several metrics compute alike is computed once, under `jit`.
+    metrics' states. All sums that the metrics ask of the same activations are found in one read of
+    them.
 
     **Inputs** of `observe`, `update` and `forward`: those of its metrics. `mask` serves all of
     them; where `loss_mask` is given too, it serves the metrics of losses instead (the last token of

@@ -17,7 +17,7 @@ from benchmarks.compiled import Compiled
 from benchmarks.targets import H100, TPU_V5E, NotInstalledError, Target, compile_for
 
 # No two buffers of the step have the same number of elements.
-BATCH, FEATURES, INPUTS = 1024, 4096, 192
+BATCH, FEATURES, INPUTS = 1024, 4096, 512
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
@@ -88,6 +88,16 @@ def test_a_train_step_on_cpu_holds_no_more_for_its_metrics_than_a_quarter_byte_e
     written = {array.dtype for array in with_metrics.written(BATCH * FEATURES)}
     assert written  # the activations themselves: the check looks at the right buffers
     assert written <= {"f32", "bf16", "pred"}
+
+
+@every_dtype
+def test_an_update_on_cpu_reads_every_input_once(dtype):
+    metrics = training_collection()
+    arguments = jax.eval_shape(metrics.init), activations(BATCH, dtype)
+    step = jax.jit(functools.partial(update, metrics), donate_argnums=0)
+    compiled = Compiled.of(step.lower(*arguments).compile())
+    assert compiled.num_reads(BATCH * FEATURES) == 1
+    assert compiled.num_reads(BATCH * INPUTS) == 2  # source and decoded activations
 
 
 def mesh_of(kind, num_chips):

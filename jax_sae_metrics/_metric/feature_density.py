@@ -24,7 +24,7 @@ class FeatureDensity(AbstractMetric[FiringCounts]):
     or spread over devices.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`.
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
 
     **Result:** float32 `[component?, learned_feature]`, from 0 to 1; NaN where nothing was seen.
 

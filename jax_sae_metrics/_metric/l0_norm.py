@@ -24,7 +24,7 @@ class L0Norm(AbstractMetric[_L0NormState]):
     fewer than $2^{32}$ nonzero activations per component and device.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`.
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
 
     **Result:** float32 `[component?]`, in features; NaN where nothing was seen.
 

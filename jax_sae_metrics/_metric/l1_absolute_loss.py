@@ -59,7 +59,7 @@ class L1AbsoluteLoss(AbstractMetric[VectorMean]):
     over all $N$ unmasked vectors of all batches.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`.
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
 
     **Result:** float32 `[component?]`, in units of the activations; NaN where nothing was seen.
 

@@ -23,7 +23,7 @@ class NeuronActivity(AbstractMetric[FiringCounts]):
     exact; $p N$ is taken in float32, as in the torch version.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`.
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
 
     **Result:** integer `[component?]`, int64 under x64 and else int32. 0 where nothing was seen,
     since no feature has then had a chance to fire.

@@ -23,7 +23,7 @@ class NeuronFiredCount(AbstractMetric[_NeuronFiredCountState]):
     `state.num_fired.to_numpy()` reads the exact value on the host.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`.
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
 
     **Result:** integer `[component?, learned_feature]`: int64 under x64, else int32, saturating at
     its largest value. 0 where nothing was seen.

@@ -30,7 +30,8 @@ def sparse_autoencoder_loss(
     **Arguments:**
 
     - `source_activations`: floating point, `[*batch, component?, input_feature]`.
-    - `learned_activations`: floating point, `[*batch, component?, learned_feature]`.
+    - `learned_activations`: floating point, `[*batch, component?, learned_feature]`, or
+        `TopKActivations`.
     - `decoded_activations`: of the shape of `source_activations`.
     - `l1_coefficient`: $\lambda$.
 
@@ -72,7 +73,7 @@ class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     `[*batch, component?, input_feature]`, and `learned_activations`,
-    `[*batch, component?, learned_feature]`, floating point.
+    `[*batch, component?, learned_feature]`, floating point, or `TopKActivations`.
 
     **Result:** float32 `[component?]`; NaN where nothing was seen.
 

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from .functions import Functions, Sums, apply, flatten_items, sum_together
+from .plain import sum_at_once
 
 # XLA:CPU fuses a sum with what it reads up to about so many rows; of more, it writes that out.
 _GROUP = 16
@@ -29,6 +30,10 @@ def sum_in_blocks(
     arrays: tuple[Array, ...], mask: Array | None, functions: Functions, num_item_axes: int
 ) -> Sums:
     """Sum over blocks of a few groups of rows, one block after the other."""
+    if not functions.per_feature and len(functions.per_vector) == 1:
+        # The one sum that XLA:CPU makes well by itself. In a train step it also knows best when to:
+        # what a loop reads is held until after the loop.
+        return sum_at_once(arrays, mask, functions, num_item_axes)
     item_shape, inner_shape = arrays[0].shape[:num_item_axes], arrays[0].shape[num_item_axes:]
     width = math.prod(inner_shape)
 

@@ -1,0 +1,1 @@
+"""How fast the metrics are, and compared with what: run `python -m benchmarks`."""

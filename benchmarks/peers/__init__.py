@@ -1,0 +1,1 @@
+"""The same numbers as people get them without this library, one module for each way."""

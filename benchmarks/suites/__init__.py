@@ -1,0 +1,18 @@
+"""What is measured: every suite says how to build its comparisons, which are then timed."""
+
+from collections.abc import Callable, Iterator
+
+from ..measure import Comparison
+from ..report import Facts
+from . import counters, reconstruction, top_k, train_step, update
+
+# A suite is asked for builders rather than comparisons: the arrays of one are gone before the next.
+Builder = Callable[[], Comparison | Facts]
+
+SUITES: dict[str, Callable[[bool], Iterator[Builder]]] = {
+    "update": update.suite,
+    "reconstruction": reconstruction.suite,
+    "train_step": train_step.suite,
+    "top_k": top_k.suite,
+    "counters": counters.suite,
+}
