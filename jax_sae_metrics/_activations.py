@@ -17,11 +17,12 @@ from ._shared_sums import SharedSums
 class Activations:
     """One input, or several of the same shape, `[*batch, component?, feature]` each.
 
-    A metric asks for the sums of elementwise functions of them: `function(*arrays)`, where the
-    arrays are float32 or float64, and float sums are float32. Where a function returns booleans,
-    its sum is the int32 count of True. Whatever all metrics of a collection ask for is found in
-    one read of the arrays. A function that several of them ask for is summed once, if it is the
-    same object or compares equal; it must not close over arrays.
+    A metric asks for sums of functions of them. A function takes one entry of each array, a float32
+    (or float64) number, and returns a float, whose sums are float32, or a boolean: its sum is the
+    int32 count of True. What differs from feature to feature multiplies the sum afterwards.
+
+    Whatever all metrics of a collection ask for is found in one read of the arrays. A function that
+    several of them ask for is summed once, if it is the same object or compares equal.
     """
 
     arrays: tuple[Float[Array, "*batch_and_component feature"], ...]

@@ -211,7 +211,14 @@ def as_floating(name: str, value: ArrayLike | TopKActivations) -> Float[Array, "
     """The input as an array; raise unless it is floating point."""
     if isinstance(value, TopKActivations):
         raise TypeError(
-            f"{name}: expected an array. Only learned_activations may be TopKActivations."
+            f"{name}: expected an array, got TopKActivations, which metrics take as "
+            "learned_activations alone (by `batch.learned_activations(self)` in `_observe`)."
+        )
+    if isinstance(value, tuple | list):
+        kind = type(value).__name__
+        raise TypeError(
+            f"{name}: expected an array of floating-point dtype, got a {kind}. What jax.lax.top_k "
+            "returned is for TopKActivations(values, indices, num_learned_features)."
         )
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):

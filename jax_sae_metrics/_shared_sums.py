@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from ._items import Items
-from ._reductions import Function, Functions, at_least_float32, sum_functions
+from ._reductions import Function, Functions, check_function, sum_functions
 
 
 class SharedSums:
@@ -51,14 +50,7 @@ class SharedSums:
 
 
 def _stand_in(kind: str, function: Function, arrays: tuple[Array, ...], items: Items) -> Array:
-    """Zeros in place of a sum. Raise if the function is not elementwise."""
+    """Zeros in place of a sum."""
     shape = arrays[0].shape
-    computable = jax.eval_shape(lambda: tuple(at_least_float32(array) for array in arrays))
-    value = jax.eval_shape(function, *computable)
-    if value.shape != shape:
-        raise ValueError(
-            f"{function!r}: expected an elementwise function, which returns shape {shape} here; "
-            f"got {value.shape}."
-        )
     kept = shape[len(items.shape) :] if kind == "per_feature" else shape[:-1]
-    return jnp.zeros(kept, jnp.int32 if value.dtype == bool else jnp.float32)
+    return jnp.zeros(kept, check_function(function, len(arrays)))

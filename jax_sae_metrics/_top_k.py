@@ -11,7 +11,7 @@ from ._accumulator import Scattered, VectorRows
 from ._activations import vector_rows
 from ._configuration import check_size
 from ._items import Items
-from ._reductions import Function, at_least_float32, plain_sum
+from ._reductions import Function, apply, check_function, plain_sum
 from ._sharding import unsharded
 
 
@@ -27,8 +27,10 @@ class TopKActivations(eqx.Module):
     - `values`: floating point, `[*batch, component?, k]`.
     - `indices`: integer, `[*batch, component?, k]`: the feature of each value. One outside
         $[0, \text{num\_learned\_features})$ is padding: it adds nothing, whatever its value. The
-        others are to be different within a vector.
+        others are to be different within a vector: each counts by itself.
     - `num_learned_features`: how many features there are.
+
+    `jax.lax.top_k(activations, k)` returns such values and indices.
 
     **Raises:** `TypeError` for wrong dtypes, `ValueError` for shapes that differ.
 
@@ -61,14 +63,13 @@ class TopKActivations(eqx.Module):
             ("values", self.values, jnp.floating),
             ("indices", self.indices, jnp.integer),
         ):
-            if not jnp.issubdtype(jnp.result_type(array), kind):
-                raise TypeError(
-                    f"{name}: expected {kind.__name__} numbers, got {jnp.result_type(array)}."
-                )
-        if jnp.shape(self.values) != jnp.shape(self.indices):
+            given = getattr(array, "dtype", type(array).__name__)
+            if not (hasattr(array, "dtype") and jnp.issubdtype(given, kind)):
+                raise TypeError(f"{name}: expected an array of {kind.__name__} dtype, got {given}.")
+        if self.values.shape != self.indices.shape:
             raise ValueError(
                 "values and indices must have the same shape [*batch, component?, k], got "
-                f"{jnp.shape(self.values)} and {jnp.shape(self.indices)}."
+                f"{self.values.shape} and {self.indices.shape}."
             )
 
     def without_padding(self) -> Float[Array, "*batch_and_component k"]:
@@ -77,7 +78,10 @@ class TopKActivations(eqx.Module):
 
     def is_valid(self) -> Bool[Array, "*batch_and_component k"]:
         """Where an index is that of a feature, and not padding."""
-        return (self.indices >= 0) & (self.indices < self.num_learned_features)
+        # Indices of one or two bytes may not reach as far as the number of features.
+        is_narrow = self.indices.dtype.itemsize < 4
+        indices = self.indices.astype(jnp.int32) if is_narrow else self.indices
+        return (indices >= 0) & (indices < self.num_learned_features)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +102,6 @@ class SparseActivations:
     def sum_per_feature(self, function: Function) -> Scattered:
         """`[component?, feature]`: the sum over all items that are not masked out."""
         values = self._apply(function, self.items.mask)
-        # Indices of few bytes may not hold the number of features.
         indices = self.top_k.indices.astype(jnp.int32)
         indices = jnp.where(self.top_k.is_valid(), indices, jnp.int32(self.num_features))
         return Scattered(
@@ -128,7 +131,7 @@ class SparseActivations:
 
     def _apply(self, function: Function, mask: Bool[Array, "*batch_and_component"] | None) -> Array:
         _check_zero_at_zero(function)
-        values = function(at_least_float32(self.top_k.values))
+        (values,) = apply((function,), (self.top_k.values,))
         counted = self.top_k.is_valid()
         if mask is not None:
             counted = counted & mask[..., None]
@@ -143,6 +146,7 @@ class SparseActivations:
 
 
 def _check_zero_at_zero(function: Function) -> None:
+    check_function(function, 1)
     with jax.ensure_compile_time_eval():
         at_zero = function(jnp.zeros((), jnp.float32))
     if at_zero:

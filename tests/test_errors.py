@@ -525,7 +525,7 @@ WRONG_TYPES = {
     "jsm.PerComponent(jsm.L0Norm, 'a')": ("metric", "make an instance"),
     "jsm.track(jsm.L0Norm)": ("metrics", "make an instance"),
     "jsm.L0Norm().init(sharding=PartitionSpec())": ("sharding", "NamedSharding(mesh, spec)"),
-    "jsm.capacities([[1, 2]])": ("features", "floating-point", "int32"),
+    "jsm.capacities([[1, 2]])": ("features", "floating-point", "list"),
 }
 
 

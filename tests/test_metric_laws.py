@@ -310,3 +310,11 @@ def test_a_scan_inside_shard_map_with_a_state_per_device():
         return metric.all_reduce(lax.scan(step, empty, acts)[0], "data")
 
     assert float(metric.compute(run(acts))) == 4.0
+
+
+@every_metric
+def test_an_empty_batch_adds_nothing(case):
+    metric = case.build(COMPONENTS)
+    nothing = {name: values[:0] for name, values in jax_inputs(case).items()}
+    state = jax.jit(lambda state: metric.update(state, **nothing))(metric.init())
+    assert_same_value(metric.compute(state), metric.compute(metric.init()))

@@ -103,16 +103,33 @@ def test_counting_writes_nothing_as_large_as_the_activations(shape, dtype):
     assert temporaries <= BATCH * FEATURES / 4
 
 
-def test_a_function_that_is_not_elementwise_is_refused():
-    class Softmax(jsm.AbstractMetric):
+NOT_OF_ONE_NUMBER = {
+    "a sum over features": lambda f: f.sum(-1),
+    "a softmax": lambda f: jax.nn.softmax(f, axis=-1),
+    "centred": lambda f: f - f.mean(0),
+    "of all features": lambda f: f * jnp.arange(8.0),
+    "two values": lambda f: (f, f),
+    "an integer": lambda f: jnp.sign(f).astype(jnp.int32),
+    "nothing": lambda f: None,
+}
+FORMS_OF_INPUT = {
+    "array": jnp.ones((4, 8)),
+    "TopK": jsm.TopKActivations(jnp.ones((4, 2)), jnp.ones((4, 2), jnp.int32), 8),
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_INPUT)
+@pytest.mark.parametrize("function", NOT_OF_ONE_NUMBER)
+def test_a_function_of_more_than_one_number_is_refused(function, form):
+    class Sum(jsm.AbstractMetric):
         def _init(self):
             return jsm.Total.zeros((8,))
 
         def _observe(self, batch):
-            return batch.learned_activations(self).sum_per_feature(lambda f: f.sum(-1))
+            return batch.learned_activations(self).sum_per_feature(NOT_OF_ONE_NUMBER[function])
 
         def _compute(self, state):
             return state.to_float()
 
-    with pytest.raises(ValueError, match="elementwise"):
-        Softmax().update(Softmax().init(), learned_activations=jnp.ones((4, 8)))
+    with pytest.raises(TypeError, match="expected a function of 1 number"):
+        Sum().update(Sum().init(), learned_activations=FORMS_OF_INPUT[form])

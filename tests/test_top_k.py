@@ -115,6 +115,14 @@ def test_indices_of_any_integer_dtype(dtype):
     np.testing.assert_array_equal(*counts)
 
 
+def test_more_features_than_the_dtype_of_the_indices_can_count():
+    metric = jsm.NeuronFiredCount(2**17)
+    indices = jnp.asarray([[3, -1, 127], [3, -128, 0]], jnp.int8)
+    top_k = jsm.TopKActivations(jnp.ones((2, 3)), indices, 2**17)
+    counts = metric.compute(metric.update(metric.init(), learned_activations=top_k))
+    assert {int(i): int(counts[i]) for i in np.flatnonzero(counts)} == {0: 1, 3: 2, 127: 1}
+
+
 def test_observations_are_those_of_the_dense_form():
     metrics = ways_of_summing(2048, None)
     top_k, dense = draw_batches(2048)

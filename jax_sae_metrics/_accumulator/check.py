@@ -17,7 +17,9 @@ def checked_observation(
     if given != wanted:
         raise ValueError(
             f"observation: a {accumulator} of shape {shape} expects an array {wanted}, got {given}."
-            " Pass what `observe` of the same metric returned, or a sum of such observations."
+            " Pass what `observe` of the same metric returned, or a sum of such observations. In a "
+            "metric's own `_observe`, counts (sums of comparisons) go to a Count, other sums to a "
+            "Total."
         )
     # Constants that leave `jax.checkpoint` are not JAX arrays yet.
     return jnp.asarray(observation)

@@ -39,6 +39,8 @@ class VectorBuffer(AbstractAccumulator):
         """Append the valid vectors, device by device where `axis_name` is given."""
         if axis_name is not None:
             observation = _concatenate(gather(observation, axis_name))
+        if observation.valid.shape[-1] == 0:
+            return self
         append = _append
         for _ in self.num_filled.shape:
             append = jax.vmap(append)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -31,11 +32,39 @@ def apply(
 ) -> list[Array]:
     """The functions' values, of at least float32; 0 or False where masked out."""
     arrays = tuple(at_least_float32(array) for array in arrays)
-    values = [function(*arrays) for function in functions]
+    values = [_of_each_entry(function, arrays[0].ndim)(*arrays) for function in functions]
     if mask is None:
         return values
     # Select, never multiply: NaN * 0 is NaN.
     return [jnp.where(mask[..., None], value, jnp.zeros((), value.dtype)) for value in values]
+
+
+def _of_each_entry(function: Function, ndim: int) -> Function:
+    # A function sees single numbers: it cannot depend on how the arrays are cut into blocks.
+    for _ in range(ndim):
+        function = jax.vmap(function)
+    return function
+
+
+def check_function(function: Function, num_arrays: int) -> jnp.dtype:
+    """The dtype of the function's sum; raise unless it makes one number of one from each array."""
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    rule = (
+        f"{function!r}: expected a function of {num_arrays} number(s), one entry of each array, "
+        "that returns a boolean or a float"
+    )
+    try:
+        value = jax.eval_shape(function, *(number,) * num_arrays)
+    except (TypeError, ValueError, IndexError) as error:
+        raise TypeError(f"{rule}. It raised: {error}") from error
+    dtype = getattr(value, "dtype", jnp.dtype(object))
+    is_count = jnp.issubdtype(dtype, jnp.bool_)
+    if getattr(value, "shape", None) != () or not (is_count or jnp.issubdtype(dtype, jnp.floating)):
+        raise TypeError(
+            f"{rule}, got {value}. It sees no other entries, of no other feature or vector; what "
+            "differs from feature to feature, such as decoder norms, multiplies the sum afterwards."
+        )
+    return jnp.dtype(jnp.int32 if is_count else jnp.float32)
 
 
 def at_least_float32(array: Array) -> Array:
