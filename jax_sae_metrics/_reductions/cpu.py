@@ -150,7 +150,7 @@ def _sum_rows(columns: list[Array]) -> list[Array]:
         for pack in packs
     ]
     summed = [i for i in range(len(columns)) if i not in counted]
-    (*sums,) = _sum_together([*packed, *(columns[i] for i in summed)], axis=1)
+    sums = _sum_together([*packed, *(columns[i] for i in summed)], axis=1)
     results = dict(zip(summed, sums[len(packed) :], strict=True))
     for pack, integer in zip(packs, sums, strict=False):
         for byte, i in enumerate(pack):
