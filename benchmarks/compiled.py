@@ -12,10 +12,12 @@ _ARRAY = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\](\{[^}]*\})?")
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _CALLED = re.compile(r"(?:calls|to_apply)=%?([\w.\-]+)")
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+# Instructions that read a part of their first operand (a dynamic slice, in a loop, reads it all).
+_SLICES = ("slice", "gather")
 # Instructions that hand on a buffer without reading it.
 _ALIASES = (
     "parameter", "bitcast", "tuple", "get-tuple-element", "optimization-barrier", "constant",
-    "while", "conditional", "call", "copy-done", "async-done",
+    "while", "conditional", "call", "copy-done", "slice-done", "async-done",
 )  # fmt: skip
 
 
@@ -41,11 +43,21 @@ class Array:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One step of an optimised program: what it makes of which operands."""
+    """One step of an optimised program: what it makes of which operands.
+
+    Operands of which only some rows are read are left out.
+    """
 
     opcode: str
     results: tuple[Array, ...]
     operands: tuple[Array, ...]
+
+    @property
+    def portion_read(self) -> float:
+        """Of the operands. XLA:TPU copies large ones to on-chip memory slice by slice."""
+        if self.opcode != "slice-start":
+            return 1.0
+        return self.results[1].size / self.operands[0].size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +96,14 @@ class Compiled:
 
     def num_reads(self, size: int) -> int:
         """How many times a buffer of `size` elements is read from the memory of the device."""
-        return sum(
-            operand.size == size and not operand.is_on_chip
+        reads = sum(
+            instruction.portion_read
             for instruction in self.instructions
             if instruction.opcode not in _ALIASES
             for operand in instruction.operands
+            if operand.size == size and not operand.is_on_chip
         )
+        return round(reads)
 
     def written(self, size: int) -> set[Array]:
         """The buffers of `size` elements that instructions make."""
@@ -120,6 +134,7 @@ def _executed(text: str) -> Iterator[Instruction]:
         if " call(" not in line and " while(" not in line and " conditional(" not in line
         for name in _CALLED.findall(line)
     }
+    sliced = _sliced_parameters(lines)
     is_executed, shapes = False, {}
     for line in lines:
         if header := _COMPUTATION.match(line):
@@ -128,8 +143,36 @@ def _executed(text: str) -> Iterator[Instruction]:
             name, result, opcode, arguments = _parse(line)
             shapes[name] = _arrays(result)
             names = re.findall(r"%([\w.\-]+)", arguments)
-            operands = tuple(array for operand in names for array in shapes.get(operand, ()))
+            called = _CALLED.search(line)
+            partly = sliced.get(called[1], set()) if opcode == "fusion" and called else set()
+            partly = {0} if opcode in _SLICES else partly
+            read = [operand for place, operand in enumerate(names) if place not in partly]
+            operands = tuple(array for operand in read for array in shapes.get(operand, ()))
             yield Instruction(opcode, shapes[name], operands)
+
+
+def _sliced_parameters(lines: list[str]) -> dict[str, set[int]]:
+    """The parameters of each computation of which it reads a few rows, and nothing else."""
+    sliced: dict[str, set[int]] = {}
+    computation, places, left = "", {}, {}
+    for line in lines:
+        if header := _COMPUTATION.match(line):
+            computation, places, left = header[1], {}, {}
+        elif computation and " = " in line:
+            name, result, opcode, arguments = _parse(line)
+            size = sum(array.size for array in _arrays(result))
+            operands = [n for n in re.findall(r"%([\w.\-]+)", arguments) if n in places]
+            if opcode == "parameter":
+                places[name] = int(arguments.strip("()"))
+                left[places[name]] = size / 2
+            elif opcode == "bitcast" and operands:
+                places[name] = places[operands[0]]
+            for operand in operands if opcode != "bitcast" else []:
+                is_slice = opcode in _SLICES and operand == operands[0]
+                # Halves that are read one by one are a whole.
+                left[places[operand]] -= size if is_slice else math.inf
+            sliced[computation] = {place for place, rest in left.items() if rest > 0}
+    return sliced
 
 
 def _parse(line: str) -> tuple[str, str, str, str]:

@@ -26,7 +26,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from tqdm import tqdm
 
 import jax_sae_metrics as jsm
@@ -76,6 +76,12 @@ reconstructed  the same, with the residual stream after this block replaced by i
 zero_ablated   the same, replaced by zeros
 score          (zero_ablated - reconstructed) / (zero_ablated - clean)
 """
+# What `ModelLoss` calls them. All other columns are called as the metrics are.
+COLUMNS = {
+    "source": "clean",
+    "with_reconstruction": "reconstructed",
+    "with_zero_ablation": "zero_ablated",
+}
 
 LearnedActivations = Float[Array, "batch sequence component learned_feature"]
 
@@ -222,37 +228,12 @@ def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) ->
     return saes
 
 
-class _MeanLossState(eqx.Module):
-    total: jsm.Total | Float[Array, " component"]
-    num_tokens: jsm.Count | Int[Array, " component"]
-
-
-class MeanLoss(jsm.AbstractMetric[_MeanLossState]):
-    """The mean of one of the model's losses: a metric that the library does not have."""
-
-    input_name: str = eqx.field(static=True)
-    num_components: int = eqx.field(static=True)
-
-    def _init(self) -> _MeanLossState:
-        shape = (self.num_components,)
-        return _MeanLossState(total=jsm.Total.zeros(shape), num_tokens=jsm.Count.zeros(shape))
-
-    def _observe(self, batch: jsm.Batch) -> _MeanLossState:
-        tokens, (losses,) = batch.losses(self, self.input_name)
-        return _MeanLossState(total=tokens.sum(losses), num_tokens=tokens.count())
-
-    def _compute(self, state: _MeanLossState) -> Float[Array, " component"]:
-        return state.total.to_float() / state.num_tokens.to_float()
-
-
 def loss_metrics(config: Config) -> jsm.MetricCollection:
     """What is measured of the transformer, its residual stream unchanged and replaced."""
     num_components = config.num_components
     return by_component(
         {
-            "clean": MeanLoss("source_model_loss", num_components),
-            "reconstructed": MeanLoss("source_model_loss_with_reconstruction", num_components),
-            "zero_ablated": MeanLoss("source_model_loss_with_zero_ablation", num_components),
+            "model": jsm.ModelLoss(num_components),
             "score": jsm.ReconstructionScore(num_components),
         }
     )
@@ -311,9 +292,9 @@ def rows_by_component(results: dict[str, Array]) -> dict[str, dict[str, float]]:
     """The results as plain numbers: a row for each component, and one for their mean."""
     rows: dict[str, dict[str, float]] = {}
     for name, value in results.items():
-        metric, component = name.split("/")
+        *_, metric, component = name.split("/")
         # Of the densities, one per feature, their mean. All other values are scalars.
-        rows.setdefault(component, {})[metric] = float(jnp.mean(value))
+        rows.setdefault(component, {})[COLUMNS.get(metric, metric)] = float(jnp.mean(value))
     return rows
 
 

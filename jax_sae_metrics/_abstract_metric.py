@@ -52,6 +52,10 @@ class AbstractMetric(eqx.Module, Generic[State]):
     def _compute(self, state: State) -> Any:
         """The value of a state."""
 
+    def _standard_error(self, state: State) -> Any:
+        """The standard error of the value; None if it has none."""
+        del state
+
     def init(self, *, sharding: Sharding | None = None) -> State:
         """Return the empty state.
 
@@ -128,7 +132,8 @@ class AbstractMetric(eqx.Module, Generic[State]):
             sharded global arrays neither is needed.
         - `inputs`: as for `observe`.
         """
-        return self.accumulate(state, self._observed(inputs), axis_name=axis_name)
+        observation = self._observed(inputs, axis_name)
+        return self.accumulate(state, observation, axis_name=axis_name)
 
     def forward(
         self, state: State, *, axis_name: AxisName | None = None, **inputs: Any
@@ -141,6 +146,32 @@ class AbstractMetric(eqx.Module, Generic[State]):
         """Return the value of the state: NaN for ratios and means of nothing, 0 for counts."""
         self._check(state)
         return self._compute(state)
+
+    def standard_error(self, state: State) -> Any:
+        r"""Return the standard error of the value: how far chance may have moved it.
+
+        For every mean and every ratio of sums. With numerators $a_n$, denominators $b_n$ (1 for a
+        mean) and $R = \sum a_n / \sum b_n$, by the delta method
+
+        $$\text{SE}(R) = \frac{1}{\left|\sum_n b_n\right|}
+        \sqrt{\frac{N}{N - 1} \sum_{n=1}^{N} (a_n - R\, b_n)^2}$$
+
+        from sums of squares and products kept in the state. It takes the $N$ items (vectors or
+        losses) for independent: tokens of one text are not quite, so that the true error is
+        somewhat larger. Shapes are those of the value; NaN for fewer than two items. Values close
+        to constant lose digits: the squares are not centred, so that a standard deviation of less
+        than a thousandth of the mean is not resolved.
+
+        **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums.
+        """
+        self._check(state)
+        error = self._standard_error(state)
+        if error is None:
+            raise TypeError(
+                f"{type(self).__name__} has no standard error: its value is neither a mean nor a "
+                "ratio of sums over independent items."
+            )
+        return error
 
     def merge(self, earlier: State, later: State) -> State:
         """Return the state of both states' batches together. Associative."""
@@ -165,9 +196,11 @@ class AbstractMetric(eqx.Module, Generic[State]):
             lambda accumulator: accumulator.all_reduce(axis_name), state, is_leaf=_is_accumulator
         )
 
-    def _observed(self, inputs: dict[str, Any]) -> State:
+    def _observed(self, inputs: dict[str, Any], axis_name: AxisName | None = None) -> State:
         """What `observe` returns, except that few additions to many features stay as they are."""
-        batch = Batch(inputs)
+        if axis_name is not None:
+            _check_bound(axis_name)
+        batch = Batch(inputs, axis_name)
         observation = batch.observe(self)
         batch.check_all_were_read(self)
         return observation

@@ -11,11 +11,12 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from ._accumulator import AxisName
 from ._activations import Activations
 from ._configuration import component_shape
 from ._items import Items
 from ._reductions import at_least_float32
-from ._shared_sums import SharedSums
+from ._shared_reductions import Given, SharedReductions
 from ._top_k import SparseActivations, TopKActivations
 
 
@@ -26,13 +27,14 @@ class Batch:
     know of them. An input that nobody asks for is an error: see `check_all_were_read`.
     """
 
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, Any], axis_name: AxisName | None = None) -> None:
         self._inputs = {name: value for name, value in inputs.items() if value is not None}
         self._read: set[str] = set()
-        self._shared: dict[Any, SharedSums] = {}
+        self._shared: dict[Any, SharedReductions] = {}
+        self.axis_name = axis_name
 
     def observe(self, metric: Any) -> Any:
-        """What a metric observes of this batch. It is asked twice: see `SharedSums`."""
+        """What a metric observes of this batch. It is asked twice: see `SharedReductions`."""
         jax.eval_shape(lambda: metric._observe(self))
         for shared in self._shared.values():
             shared.end_rehearsal()
@@ -65,14 +67,27 @@ class Batch:
         return Activations(
             arrays=tuple(arrays.values()),
             items=self._vectors(metric, arrays[names[0]]),
-            shared=self._shared.setdefault((names, components), SharedSums()),
+            shared=self._shared.setdefault((names, components), SharedReductions(self._inputs)),
         )
+
+    def per_feature(
+        self, metric: object, name: str, activations: Activations | SparseActivations
+    ) -> Given:
+        """The named input, `[component?, feature]`, for the functions of activations to take."""
+        shape = self._array(metric, name).shape
+        expected = (*_components(metric), activations.num_features)
+        if shape != expected:
+            raise ValueError(
+                f"{name}: {_name(metric)} expects one number for each feature, of shape "
+                f"{expected} ([component?, feature]), got {shape}."
+            )
+        return Given(name)
 
     def _top_k(self, metric: object, given: TopKActivations) -> SparseActivations:
         given = lax.stop_gradient(given)
         values = given.values
         _check_activations(metric, "values of learned_activations", values, _components(metric))
-        return SparseActivations(given, self._vectors(metric, values))
+        return SparseActivations(given, self._vectors(metric, values), self._inputs)
 
     def _vectors(self, metric: object, array: Array) -> Items:
         """The activation vectors along the last axis of `array`, as items."""
@@ -83,36 +98,58 @@ class Batch:
     def losses(self, metric: object, *names: str) -> tuple[Items, tuple[Array, ...]]:
         """The items, and the named losses of each, float32 at least.
 
-        The inputs are `[*items]` with `component_idx`, else `[*items, component?]`.
+        The inputs are `[*items]` with `component_idx`, else `[*items, component?]`. What is handed
+        out has the component axis, of size 1 with `component_idx`.
         """
+        return self._per_item(metric, names, "losses", 0, ("loss_mask", "mask"))
+
+    def logits(self, metric: object, *names: str) -> tuple[Items, tuple[Array, ...]]:
+        """The items, and the named logits of each, float32 at least.
+
+        As `losses`, with a last axis over the vocabulary. Every token has logits: the mask is that
+        of the activations.
+        """
+        return self._per_item(metric, names, "logits", 1, ("mask",))
+
+    def _per_item(
+        self,
+        metric: object,
+        names: tuple[str, ...],
+        what: str,
+        num_inner_axes: int,
+        masks: tuple[str, ...],
+    ) -> tuple[Items, tuple[Array, ...]]:
         arrays = {name: at_least_float32(self._array(metric, name)) for name in names}
         shapes = {name: array.shape for name, array in arrays.items()}
         _check_same(metric, shapes, "shape")
-        shape = next(iter(shapes.values()))
+        whole_shape = next(iter(shapes.values()))
+        if len(whole_shape) < num_inner_axes:
+            raise ValueError(f"{names[0]}: expected a vocabulary axis, got shape {whole_shape}.")
+        shape = whole_shape[: len(whole_shape) - num_inner_axes]
         components = _components(metric)
         selected = self._component_idx(metric)
         if selected is None and components == (1,) and shape[-1:] != (1,):
             # With a single component there is nothing to choose, as in the torch version.
             selected = jnp.ones((1,), bool)
         if selected is not None:
-            arrays = {name: array[..., None] for name, array in arrays.items()}
             item_shape = shape
+            arrays = {n: jnp.expand_dims(array, len(shape)) for n, array in arrays.items()}
         else:
             item_shape = shape[: len(shape) - len(components)]
             if shape[len(item_shape) :] != components:
+                inner = ", vocabulary" * num_inner_axes
                 raise ValueError(
                     f"{names[0]}: {_name(metric)} has num_components={_num_components(metric)} and "
-                    f"was given no component_idx, so it expects losses of shape [*items, "
-                    f"component={_num_components(metric)}], got {shape}. Add the component axis "
-                    f"last, or pass component_idx= for losses of one component."
+                    f"was given no component_idx, so it expects {what} of shape [*items, "
+                    f"component={_num_components(metric)}{inner}], got {whole_shape}. Add the "
+                    f"component axis after the items, or pass component_idx= for {what} of one "
+                    "component."
                 )
-        mask = self._mask(metric, item_shape, components, ("loss_mask", "mask"))
+        mask = self._mask(metric, item_shape, components, masks)
         if selected is not None:
             selected = jnp.broadcast_to(selected, (*item_shape, *components))
             mask = selected if mask is None else selected & mask
-        return Items(item_shape, components, mask), tuple(
-            jnp.broadcast_to(array, (*item_shape, *components)) for array in arrays.values()
-        )
+        return Items(item_shape, components, mask), tuple(arrays.values())
 
     def check_all_were_read(self, metric: object) -> None:
         """Raise if an input was given that none of the metrics asked for."""

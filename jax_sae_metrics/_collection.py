@@ -25,6 +25,8 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
     **Result:** a flat dictionary of the metrics' values by name. Where a value is itself a
     dictionary (of `PerComponent` or a collection), its keys follow the name after a slash.
 
+    `standard_error` gives a dictionary of those of its metrics that have one.
+
     **Arguments:**
 
     - `metrics`: metrics by name. Collections may hold collections.
@@ -75,3 +77,7 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     def _compute(self, state: dict[str, Any]) -> dict[str, Any]:
         return flatten({name: metric._compute(state[name]) for name, metric in self._items})
+
+    def _standard_error(self, state: dict[str, Any]) -> dict[str, Any]:
+        errors = {name: metric._standard_error(state[name]) for name, metric in self._items}
+        return flatten({name: error for name, error in errors.items() if error is not None})

@@ -32,6 +32,12 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}.")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Raise unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected True or False, got {value!r}.")
+
+
 def component_shape(num_components: int | None) -> tuple[int, ...]:
     """The leading axes of a result: one component axis where components were asked for."""
     return () if num_components is None else (num_components,)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int32
+from jaxtyping import Array, Bool, Int32, Shaped
 
 from ._reductions import plain_sum
 
@@ -26,12 +26,21 @@ class Items:
             return jnp.full(self.component_shape, math.prod(self.shape), jnp.int32)
         return plain_sum(self.mask, self._axes, math.prod(self.shape))
 
-    def sum(self, per_item: Float[Array, "*item_and_component"]) -> Float32[Array, "*component"]:
-        """The sum over unmasked items of one number each."""
+    def sum(self, per_item: Shaped[Array, "*#item_and_component"]) -> Array:
+        """The sum over unmasked items of one number each: float32, or int32 of integers.
+
+        `[component?]`; of booleans, the count of True.
+        """
         if self.mask is not None:
             # Select, never multiply: NaN * 0 is NaN.
             per_item = jnp.where(self.mask, per_item, jnp.zeros((), per_item.dtype))
         return plain_sum(per_item, self._axes, math.prod(self.shape))
+
+    def only(self, kept: Bool[Array, "*#item_and_component"]) -> "Items":
+        """The items of which `kept` is True."""
+        kept = jnp.broadcast_to(kept, (*self.shape, *self.component_shape))
+        mask = kept if self.mask is None else self.mask & kept
+        return dataclasses.replace(self, mask=mask)
 
     @property
     def _axes(self) -> tuple[int, ...]:

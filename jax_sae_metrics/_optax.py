@@ -74,7 +74,7 @@ def track(
     ) -> tuple[optax.Updates, TrackState]:
         del params
         # Not `metrics.observe`: what it would call unknown belongs to other transformations.
-        batch = Batch(extra_args)
+        batch = Batch(extra_args, axis_name)
         observation = batch.observe(metrics)
         batch.check_spelling(metrics)
         accumulated = metrics.accumulate(state.metrics, observation, axis_name=axis_name)

@@ -77,7 +77,21 @@ class PerComponent(AbstractMetric[Any]):
         return self.metric._observe(batch)
 
     def _compute(self, state: Any) -> dict[str, Any]:
-        values = self.metric._compute(state)
-        mean = jnp.mean(values.astype(jnp.float32), axis=0)
-        named = dict(zip(self.component_names, values, strict=True)) | {"mean": mean}
+        return self._prefixed(self._by_name(self.metric._compute(state), with_mean=True))
+
+    def _standard_error(self, state: Any) -> dict[str, Any] | None:
+        errors = self.metric._standard_error(state)
+        return None if errors is None else self._prefixed(self._by_name(errors, with_mean=False))
+
+    def _by_name(self, result: Any, with_mean: bool) -> dict[str, Any]:
+        """The entries along the component axis by name; of a dictionary, those of each key."""
+        if isinstance(result, dict):
+            return flatten({k: self._by_name(value, with_mean) for k, value in result.items()})
+        named = dict(zip(self.component_names, result, strict=True))
+        if with_mean:
+            # Components see the same items: the error of their mean does not follow from theirs.
+            named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)
+        return named
+
+    def _prefixed(self, named: dict[str, Any]) -> dict[str, Any]:
         return flatten({self.prefix: named}) if self.prefix else named

@@ -1,18 +1,29 @@
 """Learned activations given by the few features that are active in each vector."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from ._accumulator import Scattered, VectorRows
+from ._accumulator import Scattered, VectorRows, take
 from ._activations import vector_rows
 from ._configuration import check_size
 from ._items import Items
-from ._reductions import Function, apply, check_function, plain_sum
+from ._reductions import (
+    Function,
+    Term,
+    apply,
+    check_function,
+    item_positions,
+    plain_sum,
+)
 from ._sharding import unsharded
+from ._shared_reductions import Given
 
 
 class TopKActivations(eqx.Module):
@@ -88,37 +99,60 @@ class TopKActivations(eqx.Module):
 class SparseActivations:
     """`Activations` of which only the entries that are not zero are given.
 
-    Functions are to be 0 (or False) at 0.
+    Functions are to be 0 (or False) at 0, those of a maximum minus infinity.
     """
 
     top_k: TopKActivations
     items: Items
+    inputs: Mapping[str, Any]
 
     @property
     def num_features(self) -> int:
         """The number of features."""
         return self.top_k.num_learned_features
 
-    def sum_per_feature(self, function: Function) -> Scattered:
+    def sum_per_feature(self, function: Function, *constants: Given) -> Scattered:
         """`[component?, feature]`: the sum over all items that are not masked out."""
-        values = self._apply(function, self.items.mask)
-        indices = self.top_k.indices.astype(jnp.int32)
-        indices = jnp.where(self.top_k.is_valid(), indices, jnp.int32(self.num_features))
-        return Scattered(
-            indices=self._by_component(indices),
-            values=self._by_component(_as_observed(values)),
-            size=self.num_features,
-        )
+        _check_at_zero(function, len(constants), 0.0)
+        values = self._apply(function, constants, self.items.mask)
+        return self._scattered(_as_observed(values))
 
-    def sum_per_vector(self, function: Function) -> Array:
+    def sum_per_vector(self, function: Function, *constants: Given) -> Array:
         """`[*batch, component?]`: the sum over features, of masked vectors too."""
-        return plain_sum(self._apply(function, None), (-1,), self.num_features)
+        _check_at_zero(function, len(constants), 0.0)
+        return plain_sum(self._apply(function, constants, None), (-1,), self.num_features)
 
-    def sum(self, function: Function) -> Array:
-        """`[component?]`: the sum over features and all items that are not masked out."""
-        values = self._apply(function, self.items.mask)
-        axes = (*range(len(self.items.shape)), values.ndim - 1)
-        return plain_sum(values, axes, values.size)
+    def max_per_feature(self, function: Function) -> Scattered:
+        """`[component?, feature]`: the largest value; minus infinity if everything is masked."""
+        _check_at_zero(function, 0, -math.inf)
+        values = self._apply(function, (), self.items.mask, -math.inf)
+        return self._scattered(values.astype(jnp.float32), is_maximum=True)
+
+    def last_per_feature(self, function: Function) -> Scattered:
+        """`[component?, feature]`: the last unmasked item of which the function is True."""
+        _check_at_zero(function, 0, 0.0)
+        happened = self._apply(function, (), self.items.mask)
+        mask = self.items.mask if self.items.mask is None else unsharded(self.items.mask)
+        positions = item_positions(self.items.shape, self.items.component_shape, mask)
+        positions = jnp.where(happened, positions[..., None], jnp.zeros((), jnp.int32))
+        return self._scattered(positions, is_maximum=True)
+
+    def prompts_per_feature(self, function: Function) -> Scattered:
+        """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them."""
+        _check_at_zero(function, 0, 0.0)
+        happened = self._apply(function, (), self.items.mask)
+        indices = self.top_k.indices.astype(jnp.int32)
+        indices = unsharded(jnp.where(happened, indices, jnp.int32(self.num_features)))
+        # Side by side, `[prompt, component?, entry]`, so that each feature counts once.
+        in_prompt = jnp.moveaxis(indices, 1, -2)
+        size = math.prod(in_prompt.shape[-2:])
+        in_prompt = jnp.sort(in_prompt.reshape(*in_prompt.shape[:-2], size), axis=-1)
+        is_new = jnp.diff(in_prompt, axis=-1, prepend=jnp.int32(-1)) != 0
+        indices, values = (
+            jnp.moveaxis(x, 0, -2).reshape(*self.items.component_shape, -1)
+            for x in (in_prompt, is_new.astype(jnp.int32))
+        )
+        return Scattered(indices=indices, values=values, size=self.num_features)
 
     def rows(self) -> VectorRows:
         """The vectors themselves, zeros included, in order."""
@@ -129,13 +163,39 @@ class SparseActivations:
         shape = (*self.top_k.values.shape[:-1], self.num_features)
         return vector_rows(vectors.dense().reshape(shape), self.items)
 
-    def _apply(self, function: Function, mask: Bool[Array, "*batch_and_component"] | None) -> Array:
-        _check_zero_at_zero(function)
-        (values,) = apply((function,), (self.top_k.values,))
+    def _apply(
+        self,
+        function: Function,
+        constants: tuple[Given, ...],
+        mask: Bool[Array, "*batch_and_component"] | None,
+        masked: float = 0.0,
+    ) -> Array:
+        own = tuple(self._at_indices(constant) for constant in constants)
+        term = Term(function, len(own))
+        (values,) = apply((term,), (own,), (self.top_k.values,))
         counted = self.top_k.is_valid()
         if mask is not None:
             counted = counted & mask[..., None]
-        return jnp.where(counted, values, jnp.zeros((), values.dtype))
+        return jnp.where(counted, values, jnp.asarray(masked, values.dtype))
+
+    def _at_indices(self, constant: Given) -> Array:
+        """Of an input `[component?, feature]`, the entries of the features that are given."""
+        given = unsharded(constant.value(self.inputs))
+        entries = take(given, self._by_component(self.top_k.indices.astype(jnp.int32)))
+        num_item_axes = len(self.items.shape)
+        k = self.top_k.values.shape[-1]
+        entries = entries.reshape(*self.items.component_shape, *self.items.shape, k)
+        return jnp.moveaxis(entries, range(-1 - num_item_axes, -1), range(num_item_axes))
+
+    def _scattered(self, values: Array, is_maximum: bool = False) -> Scattered:
+        indices = self.top_k.indices.astype(jnp.int32)
+        indices = jnp.where(self.top_k.is_valid(), indices, jnp.int32(self.num_features))
+        return Scattered(
+            indices=self._by_component(indices),
+            values=self._by_component(values),
+            size=self.num_features,
+            is_maximum=is_maximum,
+        )
 
     def _by_component(self, entries: Array) -> Array:
         """`[*batch, component?, k]` as `[component?, entry]`, on every device."""
@@ -145,14 +205,15 @@ class SparseActivations:
         return entries.reshape(*self.items.component_shape, -1)
 
 
-def _check_zero_at_zero(function: Function) -> None:
-    check_function(function, 1)
+def _check_at_zero(function: Function, num_constants: int, wanted: float) -> None:
+    check_function(function, 1 + num_constants)
     with jax.ensure_compile_time_eval():
-        at_zero = function(jnp.zeros((), jnp.float32))
-    if at_zero:
+        one = jnp.ones((), jnp.float32)
+        at_zero = float(function(jnp.zeros((), jnp.float32), *(one,) * num_constants))
+    if at_zero != wanted:
         raise ValueError(
-            f"{function!r}: a sum over TopKActivations leaves out the activations that are not "
-            f"given, which are zero; expected a function that is 0 at 0, got {at_zero}."
+            f"{function!r}: TopKActivations leave out the activations that are zero, so a function "
+            f"of them is expected to be {wanted} at 0, got {at_zero}."
         )
 
 

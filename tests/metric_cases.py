@@ -1,48 +1,21 @@
-"""Every public metric with inputs and an independent float64 oracle.
-
-An oracle sees the unmasked vectors (or losses) of one component, `[N, ...]` in float64, and says
-what the metric should be. It knows of no batches, masks, components or devices.
-"""
-
-import dataclasses
-from collections.abc import Callable
-from typing import Any
+"""Every public metric with inputs and an independent float64 oracle."""
 
 import numpy as np
 
+import cases_activations
+import cases_fidelity
+import cases_reconstruction
 import jax_sae_metrics as jsm
-
-NUM_LEARNED_FEATURES = 8
-NUM_INPUT_FEATURES = 4
-CAPACITY = 600
-
-LEARNED = ("learned_activations",)
-RECONSTRUCTION = ("source_activations", "decoded_activations")
-LOSSES = (
-    "source_model_loss",
-    "source_model_loss_with_reconstruction",
-    "source_model_loss_with_zero_ablation",
+from metric_case import (
+    LEARNED,
+    LOSSES,
+    NUM_LEARNED_FEATURES,
+    RECONSTRUCTION,
+    TRUE,
+    MetricCase,
 )
-SIZES = {
-    "learned_activations": (NUM_LEARNED_FEATURES,),
-    "source_activations": (NUM_INPUT_FEATURES,),
-    "decoded_activations": (NUM_INPUT_FEATURES,),
-} | dict.fromkeys(LOSSES, ())
 
-Oracle = Callable[..., Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class MetricCase:
-    """A metric under test."""
-
-    name: str
-    build: Callable[[int | None], jsm.AbstractMetric]
-    inputs: tuple[str, ...]
-    oracle: Oracle
-    of_nothing: float
-    needs_components: bool = False
-    ordered: bool = True
+CAPACITY = 600
 
 
 def density(learned_activations):
@@ -69,7 +42,31 @@ def sae_loss(source_activations, decoded_activations, learned_activations):
     return (l2 + 0.03 * np.abs(learned_activations).sum(-1)).mean()
 
 
+def or_zero(part, whole):
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0).mean()
+
+
+def classification(learned_activations, true_activations):
+    says, is_true = learned_activations != 0, true_activations > 0
+    right, num_said, num_true, num_same = (
+        x.sum(0, dtype=float) for x in (says & is_true, says, is_true, says == is_true)
+    )
+    return {
+        "precision": or_zero(right, num_said),
+        "recall": or_zero(right, num_true),
+        "f1": or_zero(2 * right, num_said + num_true),
+        "accuracy": num_same.mean() / len(learned_activations),
+    }
+
+
 LEAF_CASES = [
+    MetricCase(
+        "LatentClassification",
+        lambda c: jsm.LatentClassification(NUM_LEARNED_FEATURES, c),
+        LEARNED + TRUE,
+        classification,
+        np.nan,
+    ),
     MetricCase(
         "FeatureDensity",
         lambda c: jsm.FeatureDensity(NUM_LEARNED_FEATURES, c),
@@ -140,6 +137,7 @@ LEAF_CASES = [
         np.nan,
     ),
 ]
+LEAF_CASES += cases_activations.CASES + cases_fidelity.CASES + cases_reconstruction.CASES
 _BY_NAME = {case.name: case for case in LEAF_CASES}
 
 COMBINED_CASES = [
@@ -149,6 +147,10 @@ COMBINED_CASES = [
         LEARNED,
         _BY_NAME["L0Norm"].oracle,
         np.nan,
+        of_components=lambda values: {
+            **{f"l0/{name}": value for name, value in zip("abc", values, strict=False)},
+            "l0/mean": np.mean(values),
+        },
         needs_components=True,
     ),
     MetricCase(
@@ -172,72 +174,3 @@ COMBINED_CASES = [
 ALL_CASES = LEAF_CASES + COMBINED_CASES
 # Each metric as it is by default; its options change numbers, not how it runs.
 DEFAULT_CASES = [case for case in ALL_CASES if case.name in vars(jsm)]
-
-
-def draw_inputs(case: MetricCase, shape: tuple[int, ...], num_components: int | None, seed=0):
-    """Signed, sparse activations and positive losses, as float32 NumPy arrays."""
-    rng = np.random.default_rng(seed)
-    components = () if num_components is None else (num_components,)
-    inputs = {}
-    for name in case.inputs:
-        values = rng.normal(size=(*shape, *components, *SIZES[name]))
-        if name in LEARNED:
-            values *= rng.random(values.shape) < 0.6
-        if name in LOSSES:
-            values = np.abs(values) + 1 + 3 * LOSSES.index(name)
-        inputs[name] = values.astype(np.float32)
-    return inputs
-
-
-def expected(case: MetricCase, inputs, mask, num_components: int | None) -> dict[str, np.ndarray]:
-    """The oracle's values by result name, the component axis first."""
-    arrays = [np.asarray(inputs[name], np.float64) for name in case.inputs]
-    num_axes = arrays[0].ndim - len(SIZES[case.inputs[0]])
-    if num_components is None:
-        arrays = [np.expand_dims(a, num_axes) for a in arrays]
-        num_axes += 1
-    shape = arrays[0].shape[:num_axes]
-    keep = np.ones(shape, bool)
-    if mask is not None:
-        keep = np.broadcast_to(mask.reshape(*mask.shape, *(1,) * (num_axes - mask.ndim)), shape)
-    per_component = []
-    for component in range(shape[-1]):
-        vectors = [a[..., component, :] if a.ndim > num_axes else a[..., component] for a in arrays]
-        vectors = [v[keep[..., component]] for v in vectors]
-        if keep[..., component].any():
-            value = case.oracle(*vectors)
-        else:
-            of_anything = case.oracle(
-                *(np.ones((1, *v.shape[1:])) * (i + 1) for i, v in enumerate(vectors))
-            )
-            value = _map(lambda x: np.full(np.shape(x), case.of_nothing), of_anything)
-        per_component.append(value if isinstance(value, dict) else {"": value})
-    stacked = {k: np.stack([v[k] for v in per_component]) for k in per_component[0]}
-    if num_components is None:
-        stacked = {k: v[0] for k, v in stacked.items()}
-    if case.name == "PerComponent":
-        values = stacked[""]
-        stacked = {f"l0/{name}": v for name, v in zip("abc", values, strict=False)}
-        stacked["l0/mean"] = np.mean(values)
-    return stacked
-
-
-def assert_matches(case: MetricCase, value, wanted: dict[str, np.ndarray]) -> None:
-    """Counts are equal, floats within 1e-6 relative of the float64 oracle."""
-    value = value if isinstance(value, dict) else {"": value}
-    assert value.keys() == wanted.keys()
-    for name, want in wanted.items():
-        got = np.asarray(value[name])
-        assert got.shape == want.shape
-        if not case.ordered:
-            got, want = np.sort(got), np.sort(want)
-        if np.issubdtype(got.dtype, np.integer):
-            np.testing.assert_array_equal(got, want)
-        else:
-            np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
-
-
-def _map(function, value):
-    if isinstance(value, dict):
-        return {name: function(leaf) for name, leaf in value.items()}
-    return function(value)

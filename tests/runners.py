@@ -4,8 +4,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+from metric_case import PER_LEARNED_FEATURE, UNBATCHED, split
 
 NUM_DEVICES = 8
 
@@ -17,15 +20,17 @@ def eager(metric, batches):
     return metric.compute(state)
 
 
-def _loop(metric, batches, step):
-    state = metric.init()
+def _loop(metric, batches, step, sharding=None):
+    # A state that moves to where the batches are, at the first step, costs a compilation.
+    state = metric.init(sharding=sharding)
     for batch in batches:
         state = step(state, batch)
-    return metric.compute(state)
+    return jax.jit(metric.compute)(state)
 
 
-def jit(metric, batches):
-    return _loop(metric, batches, jax.jit(lambda state, batch: metric.update(state, **batch)))
+def jit(metric, batches, sharding=None):
+    step = jax.jit(lambda state, batch: metric.update(state, **batch))
+    return _loop(metric, batches, step, sharding)
 
 
 def jit_donated(metric, batches):
@@ -33,33 +38,44 @@ def jit_donated(metric, batches):
     return _loop(metric, batches, step)
 
 
-def scan(metric, batches):
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
-
+def scan(metric, batches, sharding=None):
     @jax.jit
-    def run(stacked):
+    def run(state, batches):
+        constants, batches = split(*batches)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
+
         def step(state, batch):
-            return metric.update(state, **batch), None
+            return metric.update(state, **constants, **batch), None
 
-        return lax.scan(step, metric.init(), stacked)[0]
+        return lax.scan(step, state, stacked)[0]
 
-    return metric.compute(run(stacked))
+    return jax.jit(metric.compute)(run(metric.init(sharding=sharding), batches))
 
 
 def vmap_over_models(metric, batches):
+    constants, batches = split(*batches)
+
     def pair(batch):  # a second model, which sees the batch upside down
         return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), batch)
 
     @jax.jit
-    @jax.vmap
-    def step(state, batch):
-        return metric.update(state, **batch)
+    @functools.partial(jax.vmap, in_axes=(0, None, 0))
+    def step(state, constants, batch):
+        return metric.update(state, **constants, **batch)
 
-    state = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), metric.init())
+    state = _copies(metric.init(), 2)
     for batch in batches:
-        state = step(state, pair(batch))
-    values = jax.vmap(metric.compute)(state)
-    return jax.tree.map(lambda leaf: leaf[0], values)
+        state = step(state, constants, pair(batch))
+    return _first(jax.jit(jax.vmap(metric.compute))(state))
+
+
+# Both in NumPy, which does not compile.
+def _copies(tree, number):
+    return jax.tree.map(lambda leaf: np.stack([leaf] * number), tree)
+
+
+def _first(tree):
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], tree)
 
 
 def grad_and_remat_with_aux(metric, batches):
@@ -77,11 +93,12 @@ def grad_and_remat_with_aux(metric, batches):
         clean = jnp.all(jnp.stack([jnp.all(leaf == 1) for leaf in gradients.values()]))
         return metric.accumulate(state, observation), clean
 
-    state = metric.init()
-    for batch in batches:
+    def checked_step(state, batch):
         state, clean = step(state, batch)
         assert clean
-    return metric.compute(state)
+        return state
+
+    return _loop(metric, batches, checked_step)
 
 
 def _per_device(batch):
@@ -89,18 +106,21 @@ def _per_device(batch):
 
 
 def pmap(metric, batches):
-    @functools.partial(jax.pmap, axis_name="data")
-    def step(state, batch):
-        return metric.update(state, axis_name="data", **batch)
+    constants, batches = split(*batches)
 
-    state = jax.tree.map(lambda leaf: jnp.stack([leaf] * NUM_DEVICES), metric.init())
+    @functools.partial(jax.pmap, axis_name="data", in_axes=(0, None, 0))
+    def step(state, constants, batch):
+        return metric.update(state, axis_name="data", **constants, **batch)
+
+    sharding = NamedSharding(_mesh(AxisType.Auto), P("data"))
+    state = jax.device_put(_copies(metric.init(), NUM_DEVICES), sharding)
     for batch in batches:
-        state = step(state, _per_device(batch))
-    first, *others = (jax.tree.map(lambda leaf, d=d: leaf[d], state) for d in range(NUM_DEVICES))
-    for other in others:
-        same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), first, other)
-        assert all(jax.tree.leaves(same)), "the state must stay replicated"
-    return metric.compute(first)
+        state = step(state, constants, _per_device(batch))
+    first = _first(state)
+    for device, replicated in zip(*map(jax.tree.leaves, (state, first)), strict=True):
+        message = "the state must stay replicated"
+        np.testing.assert_array_equal(device, np.stack([replicated] * NUM_DEVICES), message)
+    return jax.jit(metric.compute)(first)
 
 
 def _mesh(axis_type, shape=(NUM_DEVICES,), names=("data",)):
@@ -109,71 +129,76 @@ def _mesh(axis_type, shape=(NUM_DEVICES,), names=("data",)):
 
 def shard_map(metric, batches, *, check_vma):
     mesh = _mesh(AxisType.Auto)
+    constants, batches = split(*batches)
 
     @jax.jit
     @functools.partial(
-        jax.shard_map, mesh=mesh, in_specs=(P(), P("data")), out_specs=P(), check_vma=check_vma
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(P(), P(), P("data")),
+        out_specs=P(),
+        check_vma=check_vma,
     )
-    def step(state, batch):
-        return metric.update(state, axis_name="data", **batch)
+    def step(state, constants, batch):
+        return metric.update(state, axis_name="data", **constants, **batch)
 
-    return _loop(metric, batches, step)
+    sharding = NamedSharding(mesh, P())
+    return _loop(metric, batches, lambda state, batch: step(state, constants, batch), sharding)
 
 
 def shard_map_all_reduce(metric, batches, *, check_vma):
-    mesh = _mesh(AxisType.Auto)
+    constants, batches = split(*batches)
 
     @jax.jit
     @functools.partial(
-        jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P(), check_vma=check_vma
+        jax.shard_map,
+        mesh=_mesh(AxisType.Auto),
+        in_specs=(P(), P("data")),
+        out_specs=P(),
+        check_vma=check_vma,
     )
-    def run(batches):
+    def run(constants, batches):
         state = metric.init()
         for batch in batches:
-            state = metric.update(state, **batch)
+            state = metric.update(state, **constants, **batch)
         return metric.all_reduce(state, "data")
 
-    return metric.compute(run(batches))
+    return jax.jit(metric.compute)(run(constants, batches))
+
+
+def _place(mesh, batches):
+    constants, batches = split(*batches)
+    constants = jax.device_put(constants, NamedSharding(mesh, P()))
+    return [constants | jax.device_put(batch, NamedSharding(mesh, P("data"))) for batch in batches]
 
 
 def jit_sharded_batch(metric, batches):
-    sharding = NamedSharding(_mesh(AxisType.Auto), P("data"))
-    return jit(metric, [jax.device_put(batch, sharding) for batch in batches])
+    mesh = _mesh(AxisType.Auto)
+    return jit(metric, _place(mesh, batches), NamedSharding(mesh, P()))
 
 
 def explicit_mesh(metric, batches):
     mesh = _mesh(AxisType.Explicit)
     with jax.set_mesh(mesh):
-        return jit(
-            metric, [jax.device_put(batch, NamedSharding(mesh, P("data"))) for batch in batches]
-        )
+        return jit(metric, _place(mesh, batches))
 
 
 def explicit_mesh_features_sharded(metric, batches):
     mesh = _mesh(AxisType.Explicit, (2, 4), ("data", "model"))
-    has_components = any(leaf.shape[:1] in ((1,), (3,)) for leaf in jax.tree.leaves(metric.init()))
+    # A field is printed unless it is at its default, and so are those of metrics in a collection.
+    has_components = "num_components=" in repr(metric)
     with jax.set_mesh(mesh):
 
         def place(name, given):
-            if name == "learned_activations" and isinstance(given, jax.Array):
-                features = (None,) * (given.ndim - 2)
-                return jax.device_put(given, NamedSharding(mesh, P("data", *features, "model")))
-            return jax.device_put(given, NamedSharding(mesh, P("data")))
+            axes = () if name in UNBATCHED else ("data",)
+            if name in PER_LEARNED_FEATURE and isinstance(given, jax.Array):
+                others = (None,) * (given.ndim - len(axes) - 1)
+                axes = (*axes, *others, "model")
+            return jax.device_put(given, NamedSharding(mesh, P(*axes)))
 
         batches = [{name: place(name, leaf) for name, leaf in b.items()} for b in batches]
         spec = P(None, "model") if has_components else P("model")
-        empty = metric.init(sharding=NamedSharding(mesh, spec))
-
-        @jax.jit
-        def run(state, batches):
-            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
-
-            def step(state, batch):
-                return metric.update(state, **batch), None
-
-            return lax.scan(step, state, stacked)[0]
-
-        return jax.jit(metric.compute)(run(empty, batches))
+        return scan(metric, batches, NamedSharding(mesh, spec))
 
 
 RUNNERS = {

@@ -520,12 +520,17 @@ WRONG_TYPES = {
     "jsm.FeatureDensity(np.int64(8))": ("num_learned_features", "Python int", "int64(8)"),
     "jsm.FeatureDensity('8')": ("num_learned_features", "Python int", "'8'"),
     "jsm.FeatureDensity(8, None, np.float32(0.5))": ("threshold", "Python number", "float32(0.5)"),
+    "jsm.ExplainedVariance(4, None, 'r2')": ("definition", "expected one of pooled"),
     "jsm.MetricCollection({'l0': jsm.L0Norm})": ("metrics['l0']", "make an instance"),
     "jsm.MetricCollection([jsm.L0Norm()])": ("metrics", "dictionary of metrics by name"),
     "jsm.PerComponent(jsm.L0Norm, 'a')": ("metric", "make an instance"),
     "jsm.track(jsm.L0Norm)": ("metrics", "make an instance"),
     "jsm.L0Norm().init(sharding=PartitionSpec())": ("sharding", "NamedSharding(mesh, spec)"),
     "jsm.capacities([[1, 2]])": ("features", "floating-point", "list"),
+    "jsm.KLDivergenceScore(ablation='median')": ("ablation", "zero, mean", "'median'"),
+    "jsm.ModelLoss(ablation='median')": ("ablation", "zero, mean", "'median'"),
+    "jsm.ReconstructionScore(ablation='median')": ("ablation", "zero, mean", "'median'"),
+    "jsm.next_token_mask(np.ones(3, bool), 'both')": ("side", "source, target", "'both'"),
 }
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from metric_cases import LOSSES, ratio_of_sums
+from metric_case import LOSSES
+from metric_cases import ratio_of_sums
 
 COMPONENTS, ITEMS = 3, 6
 

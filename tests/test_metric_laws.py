@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 import pickle
 import re
 
@@ -15,14 +16,23 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from metric_cases import ALL_CASES, DEFAULT_CASES, assert_matches, draw_inputs, expected
+from metric_case import (
+    PER_LEARNED_FEATURE,
+    UNBATCHED,
+    assert_matches,
+    by_name,
+    draw_inputs,
+    expected,
+    split,
+)
+from metric_cases import ALL_CASES, DEFAULT_CASES
 
 COMPONENTS = 3
 every_metric = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 
 
-def jax_inputs(case, shape=(8,), seed=0):
-    inputs = draw_inputs(case, shape, COMPONENTS, seed)
+def jax_inputs(case, size=8, seed=0):
+    inputs = draw_inputs(case.inputs, case.batch_shape(size), COMPONENTS, seed)
     return {name: jnp.asarray(values) for name, values in inputs.items()}
 
 
@@ -35,10 +45,10 @@ def assert_same_type(before, after):
         assert one.sharding.is_equivalent_to(other.sharding, one.ndim)
 
 
-def assert_same_value(one, other, ordered=True):
+def assert_same_value(case, one, other, ordered=True):
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         a, b = (np.asarray(x) if ordered else np.sort(x) for x in (a, b))
-        np.testing.assert_allclose(a, b, rtol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=case.rtol)
 
 
 def test_every_public_metric_is_in_the_matrix():
@@ -71,9 +81,11 @@ def test_update_keeps_the_sharding_of_the_state(case, spec):
     state = metric.init(sharding=NamedSharding(mesh, spec))
 
     def place(name, leaf):
-        is_learned = name == "learned_activations"
-        features = ("data", None, *spec[1:]) if is_learned else ("data",)
-        return jax.device_put(leaf, NamedSharding(mesh, P(*features)))
+        axes = () if name in UNBATCHED else ("data",)
+        if name in PER_LEARNED_FEATURE:
+            others = (None,) * (leaf.ndim - len(axes) - len(spec[1:]))
+            axes = (*axes, *others, *spec[1:])
+        return jax.device_put(leaf, NamedSharding(mesh, P(*axes)))
 
     inputs = {name: place(name, leaf) for name, leaf in jax_inputs(case).items()}
     step = jax.jit(metric.update, donate_argnums=0)
@@ -128,7 +140,7 @@ def test_bound_methods_are_jitted_directly(case):
     metric = case.build(COMPONENTS)
     state = jax.jit(metric.update)(jax.jit(metric.init)(), **jax_inputs(case))
     value = jax.jit(metric.compute)(state)
-    assert_same_value(value, metric.compute(state))
+    assert_same_value(case, value, metric.compute(state))
 
 
 @every_metric
@@ -150,8 +162,8 @@ def test_forward_gives_the_batch_and_update_the_whole(case):
     state = metric.update(metric.init(), **jax_inputs(case, seed=1))
     second = jax_inputs(case, seed=2)
     after, batch_value = jax.jit(metric.forward)(state, **second)
-    assert_same_value(batch_value, metric.compute(metric.update(metric.init(), **second)))
-    assert_same_value(metric.compute(after), metric.compute(metric.update(state, **second)))
+    assert_same_value(case, batch_value, metric.compute(metric.update(metric.init(), **second)))
+    assert_same_value(case, metric.compute(after), metric.compute(metric.update(state, **second)))
 
 
 @every_metric
@@ -160,7 +172,7 @@ def test_merge_is_associative_and_has_the_empty_state_as_neutral(case):
     a, b, c = (metric.update(metric.init(), **jax_inputs(case, seed=seed)) for seed in range(3))
     left = metric.merge(metric.merge(a, b), c)
     right = metric.merge(a, metric.merge(b, c))
-    assert_same_value(metric.compute(left), metric.compute(right))
+    assert_same_value(case, metric.compute(left), metric.compute(right))
     assert_same_type(left, right)
     for merged in (metric.merge(metric.init(), a), metric.merge(a, metric.init())):
         chex.assert_trees_all_equal(merged, a)
@@ -170,24 +182,27 @@ def test_merge_is_associative_and_has_the_empty_state_as_neutral(case):
 def test_one_device_and_eight_agree(case):
     """Exactly for counts; totals differ by the order of one batch's float32 sum."""
     metric = case.build(COMPONENTS)
-    inputs = jax_inputs(case, shape=(32,))
+    constants, (batch,) = split(jax_inputs(case, size=32))
 
     def sharded(num_devices):
         mesh = jax.make_mesh((num_devices,), ("data",), axis_types=(AxisType.Auto,))
 
         @jax.jit
-        @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())
-        def step(state, inputs):
-            return metric.update(state, axis_name="data", **inputs)
+        @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(), P("data")), out_specs=P())
+        def step(state, constants, batch):
+            return metric.update(state, axis_name="data", **constants, **batch)
 
-        return step(metric.init(), inputs)
+        return step(metric.init(), constants, batch)
 
     one, eight = sharded(1), sharded(8)
     for a, b in zip(accumulators(one), accumulators(eight), strict=True):
-        if isinstance(a, jsm.Count):
+        if isinstance(a, jsm.Count | jsm.LastSeen):
             np.testing.assert_array_equal(a.to_numpy(), b.to_numpy())
+        elif isinstance(a, jsm.Moments):
+            # As values: what one half of a pair lacks, the other has.
+            assert_same_value(case, a.to_numpy(), b.to_numpy())
         else:
-            assert_same_value(a, b)
+            assert_same_value(case, a, b)
 
 
 def accumulators(state):
@@ -199,26 +214,28 @@ def accumulators(state):
 def test_several_mesh_axes_reduce_together(case):
     metric = case.build(COMPONENTS)
     inputs = jax_inputs(case)
+    constants, (batch,) = split(inputs)
     mesh = jax.make_mesh((2, 4), ("host", "chip"), axis_types=(AxisType.Auto,) * 2)
     axes = ("host", "chip")
 
     @jax.jit
-    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(axes)), out_specs=P())
-    def step(state, inputs):
-        replicated = metric.update(state, axis_name=axes, **inputs)
-        own = metric.update(metric.init(), **inputs)
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=(P(), P(), P(axes)), out_specs=P())
+    def step(state, constants, batch):
+        replicated = metric.update(state, axis_name=axes, **constants, **batch)
+        own = metric.update(metric.init(), **constants, **batch)
         return replicated, metric.all_reduce(own, axes)
 
     wanted = metric.compute(metric.update(metric.init(), **inputs))
-    for state in step(metric.init(), inputs):
-        assert_same_value(metric.compute(state), wanted, case.ordered)
+    replicated, reduced = step(metric.init(), constants, batch)
+    for state in [replicated] if case.per_batch else [replicated, reduced]:
+        assert_same_value(case, metric.compute(state), wanted, case.ordered)
 
 
 @every_metric
 def test_observations_are_plain_arrays_that_sum_over_micro_batches(case):
     metric = case.build(COMPONENTS)
-    if "Capacity" in case.name:
-        pytest.skip("whole vectors are appended, not summed")
+    if not all(isinstance(a, jsm.Count | jsm.Total) for a in accumulators(metric.init())):
+        pytest.skip("not all of its accumulators are sums")
     batches = [jax_inputs(case, seed=seed) for seed in range(4)]
     observations = [metric.observe(**batch) for batch in batches]
     leaves = jax.tree.leaves(observations)
@@ -226,31 +243,36 @@ def test_observations_are_plain_arrays_that_sum_over_micro_batches(case):
     summed = jax.tree.map(lambda *parts: functools.reduce(jnp.add, parts), *observations)
     together = metric.accumulate(metric.init(), summed)
     one_by_one = functools.reduce(lambda s, b: metric.update(s, **b), batches, metric.init())
-    assert_same_value(metric.compute(together), metric.compute(one_by_one))
+    assert_same_value(case, metric.compute(together), metric.compute(one_by_one))
 
 
-@every_metric
+@pytest.mark.parametrize(
+    "case", [case for case in ALL_CASES if not case.per_batch], ids=lambda case: case.name
+)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_any_split_and_mask_give_the_same_as_the_whole(case, data):
     """Batches of unequal size, down to a single vector, under a mask drawn at random."""
     size = data.draw(st.integers(2, 12))
     cuts = sorted(data.draw(st.sets(st.integers(1, size - 1), max_size=3)))
-    mask = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
-    inputs = draw_inputs(case, (size,), COMPONENTS, seed=size)
+    shape = case.batch_shape(size)
+    bits = st.lists(st.booleans(), min_size=math.prod(shape), max_size=math.prod(shape))
+    whole = draw_inputs(case.inputs, shape, COMPONENTS, seed=size)
+    whole["mask"] = np.array(data.draw(bits)).reshape(shape)
+    constants, (batch,) = split(whole)
     metric = case.build(COMPONENTS)
     state = metric.init()
     for part in np.split(np.arange(size), cuts):
-        batch = {name: jnp.asarray(values[part]) for name, values in inputs.items()}
-        state = metric.update(state, mask=jnp.asarray(mask[part]), **batch)
-    assert_matches(case, metric.compute(state), expected(case, inputs, mask, COMPONENTS))
+        cut = {name: jnp.asarray(values[part]) for name, values in batch.items()}
+        state = metric.update(state, **constants, **cut)
+    assert_matches(case, metric.compute(state), expected(case, [whole], COMPONENTS))
 
 
 @every_metric
 def test_nothing_seen_is_nan_for_ratios_and_zero_for_counts(case):
     metric = case.build(COMPONENTS)
-    for leaf in jax.tree.leaves(metric.compute(metric.init())):
-        np.testing.assert_array_equal(leaf, np.full(leaf.shape, case.of_nothing))
+    for name, value in by_name(metric.compute(metric.init())).items():
+        np.testing.assert_array_equal(value, np.full(value.shape, case.value_of_nothing(name)))
 
 
 @every_metric
@@ -259,11 +281,13 @@ def test_an_explicit_mesh_needs_no_context(case):
     metric = case.build(COMPONENTS)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
     inputs = jax_inputs(case)
-    placed = jax.device_put(inputs, NamedSharding(mesh, P("data")))
+    constants, (batch,) = split(inputs)
+    placed = jax.device_put(batch, NamedSharding(mesh, P("data")))
+    placed |= jax.device_put(constants, NamedSharding(mesh, P()))
     update = jax.jit(metric.update)
     wanted = metric.compute(update(metric.init(), **inputs))
     value = jax.jit(metric.compute)(update(metric.init(), **placed))
-    assert_same_value(value, wanted)
+    assert_same_value(case, value, wanted)
 
 
 def test_a_collection_computes_once_what_its_metrics_share():
@@ -315,6 +339,7 @@ def test_a_scan_inside_shard_map_with_a_state_per_device():
 @every_metric
 def test_an_empty_batch_adds_nothing(case):
     metric = case.build(COMPONENTS)
-    nothing = {name: values[:0] for name, values in jax_inputs(case).items()}
+    constants, (batch,) = split(jax_inputs(case))
+    nothing = constants | {name: values[:0] for name, values in batch.items()}
     state = jax.jit(lambda state: metric.update(state, **nothing))(metric.init())
-    assert_same_value(metric.compute(state), metric.compute(metric.init()))
+    assert_same_value(case, metric.compute(state), metric.compute(metric.init()))

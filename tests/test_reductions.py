@@ -1,4 +1,4 @@
-"""Sums of functions of activations: each platform's form is right for every number of items."""
+"""Reductions of functions of activations: every platform's form, for every number of items."""
 
 import jax
 import jax.numpy as jnp
@@ -6,19 +6,28 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics._reductions.cpu import sum_in_blocks
-from jax_sae_metrics._reductions.functions import Functions
-from jax_sae_metrics._reductions.gpu import sum_in_groups
-from jax_sae_metrics._reductions.plain import sum_at_once
+from jax_sae_metrics._reductions import Kinds, Term, item_positions, near_mean
+from jax_sae_metrics._reductions.cpu import reduce_in_blocks
+from jax_sae_metrics._reductions.functions import Rows
+from jax_sae_metrics._reductions.gpu import reduce_in_tiles
+from jax_sae_metrics._reductions.plain import reduce_at_once
 
 BATCH, FEATURES = 2048, 1024
 
 # All of them run on every platform, and are compiled here for CPU.
-FORMS = {"cpu": sum_in_blocks, "gpu": sum_in_groups, "plain": sum_at_once}
-# More comparisons than there are bytes in an integer.
+FORMS = {"cpu": reduce_in_blocks, "gpu": reduce_in_tiles, "plain": reduce_at_once}
+# More comparisons than there are bytes in an integer. The last takes a constant of its feature.
 PER_FEATURE = [lambda x, y, t=t: x > t for t in (-1, -0.5, 0, 0.5, 1)]
-PER_FEATURE += [lambda x, y: x * y, lambda x, y: abs(x), lambda x, y: y]
+PER_FEATURE += [
+    lambda x, y: x * y,
+    lambda x, y: abs(x),
+    lambda x, y: y,
+    lambda x, y, c: (x - c) * y,
+]
 PER_VECTOR = [lambda x, y: (x - y) ** 2, lambda x, y: x != 0, lambda x, y: x * y]
+PER_VECTOR += [lambda x, y, c: abs(x) * c * c]
+LARGEST = [lambda x, y: x * y, lambda x, y: x - y]
+LAST = [lambda x, y: x > 1, lambda x, y: y > x]
 LAYOUTS = {
     "one vector": ((1, 5), 1),
     "a group less one": ((15, 8), 1),
@@ -29,6 +38,8 @@ LAYOUTS = {
     "no multiple of anything": ((1057, 11), 1),
     "sequences of components": ((5, 67, 3, 70), 2),
     "many features": ((600, 2, 20000), 1),
+    "tiles of components": ((3, 70, 2, 1024), 2),
+    "narrow tiles": ((64, 96), 1),
 }
 
 
@@ -42,27 +53,54 @@ def test_every_form_equals_numpy(form, masked, layout):
     x, y = (np.float32(z) for z in (x, y))
     mask = rng.random(shape[:-1]) < 0.6 if masked else None
 
-    def few_and_many(arrays, mask):
-        forms = [(PER_FEATURE, PER_VECTOR), (PER_FEATURE[:1], ()), (PER_FEATURE[-1:], ())]
-        forms += [((), PER_VECTOR[:1])]
-        return [
-            FORMS[form](arrays, mask, Functions(tuple(columns), tuple(rows)), num_item_axes)
-            for columns, rows in forms
-        ]
+    constant = rng.normal(size=shape[num_item_axes:]).astype(np.float32)
 
-    arrays = jnp.asarray(x), jnp.asarray(y)
-    everything, *single = jax.jit(few_and_many)(arrays, None if mask is None else jnp.asarray(mask))
-    x, y = np.float64(x), np.float64(y)
-    kept = 1 if mask is None else mask[..., None]
+    def of(functions, constant=None, num_plain=None):
+        num_plain = len(functions) if num_plain is None else num_plain
+        terms = tuple(Term(f, int(i >= num_plain)) for i, f in enumerate(functions))
+        return terms, tuple((constant,) * term.num_constants for term in terms)
+
+    def reduce(arrays, mask, constant):
+        positions = item_positions(shape[:num_item_axes], shape[num_item_axes:-1], mask)
+        rows = Rows(arrays, mask, positions)
+
+        def found(**kinds):
+            terms = Kinds(**{kind: given[0] for kind, given in kinds.items()})
+            constants = Kinds(**{kind: given[1] for kind, given in kinds.items()})
+            return FORMS[form](rows, constants, terms, num_item_axes)
+
+        everything = found(
+            per_feature=of(PER_FEATURE, constant, len(PER_FEATURE) - 1),
+            per_vector=of(PER_VECTOR, constant, len(PER_VECTOR) - 1),
+            largest=of(LARGEST),
+            last=of(LAST),
+        )
+        single = [
+            found(per_feature=of(PER_FEATURE[:1])).per_feature,
+            found(per_feature=of(PER_FEATURE[7:8])).per_feature,
+            found(per_vector=of(PER_VECTOR[:1])).per_vector,
+            found(largest=of(LARGEST[:1])).largest,
+            found(last=of(LAST[:1])).last,
+        ]
+        return everything, single
+
+    given = (x, y), mask, constant
+    everything, single = jax.jit(reduce)(*jax.tree.map(jnp.asarray, given))
+    x, y, c = (np.float64(z) for z in (x, y, constant))
+    kept = np.ones((*shape[:-1], 1), bool) if mask is None else mask[..., None]
     items = tuple(range(num_item_axes))
-    columns = [np.sum(function(x, y) * kept, items) for function in PER_FEATURE]
-    rows = [np.sum(function(x, y), -1) for function in PER_VECTOR]
+    order = np.cumsum(kept.reshape(-1, *shape[num_item_axes:-1], 1), 0).reshape(kept.shape)
+    columns = [np.sum(f(x, y) * kept, items) for f in PER_FEATURE[:-1]]
+    columns += [np.sum(PER_FEATURE[-1](x, y, c) * kept, items)]
+    rows = [np.sum(f(x, y), -1) for f in PER_VECTOR[:-1]] + [np.sum(PER_VECTOR[-1](x, y, c), -1)]
+    largest = [np.max(np.where(kept, f(x, y), -np.inf), items) for f in LARGEST]
+    last = [np.max(np.where(kept & f(x, y), order, 0), items) for f in LAST]
     assert_close(everything.per_feature, columns)
     assert_close(everything.per_vector, rows)
-    assert_close(
-        [sums for one in single for sums in (*one.per_feature, *one.per_vector)],
-        [columns[0], columns[-1], rows[0]],
-    )
+    assert_close(everything.largest, largest)
+    assert_close(everything.last, last)
+    wanted = columns[0], columns[7], rows[0], largest[0], last[0]
+    assert_close([one for (one,) in single], wanted)
 
 
 def assert_close(sums, wanted):
@@ -74,6 +112,38 @@ def assert_close(sums, wanted):
         else:
             assert got.dtype == jnp.float32
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+
+
+MASKS = {
+    "no mask": lambda n: None,
+    "a few": lambda n: np.arange(n)[:, None] % 7 == np.array([[0, 3]]),
+    "the last alone": lambda n: np.arange(n)[:, None] >= np.array([[n - 1, n - 2]]),
+    "nothing": lambda n: np.zeros((n, 2), bool),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("num_items", [1, 3, 64, 1000, 4096])
+def test_a_centre_is_near_the_mean(num_items, mask):
+    """Near enough that no digits are lost to it: within a few standard deviations."""
+    mask = MASKS[mask](num_items)
+    x = 1000 + np.random.default_rng(0).normal(size=(num_items, 2, 5)).astype(np.float32)
+    x[:, :, 4] = 0.1  # of equal values, exactly that value
+    centre = near_mean(
+        absolute_value, (jnp.asarray(x),), None if mask is None else jnp.asarray(mask), 1
+    )
+    for component in range(2):
+        kept = slice(None) if mask is None else mask[:, component]
+        vectors = x[kept, component]
+        if len(vectors) == 0:
+            np.testing.assert_array_equal(centre[component], 0)
+            continue
+        assert np.all(abs(centre[component] - vectors.mean(0)) < 2)
+        assert centre[component, 4] == np.float32(0.1)
+
+
+def absolute_value(x):
+    return abs(x)
 
 
 SHAPES = {

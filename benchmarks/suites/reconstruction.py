@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics._reductions import Functions, sum_functions
+from jax_sae_metrics._reductions import Kinds, Term, reduce_functions
 
 from ..inputs import in_words
 from ..jitted import jitted
@@ -53,7 +53,7 @@ def source_itself(source: Array, _: Array) -> Array:
 
 PER_VECTOR = (squared_error, source_squared, decoded_squared, product)
 PER_FEATURE = (source_itself, source_squared)
-ALL = Functions(per_feature=PER_FEATURE, per_vector=PER_VECTOR)
+ALL = Kinds(per_feature=PER_FEATURE, per_vector=PER_VECTOR)
 
 
 def suite(is_quick: bool) -> "Iterator[Builder]":
@@ -70,8 +70,8 @@ def _compare(shape: tuple[int, int], dtype: str) -> Comparison:
     batch = {"source_activations": source, "decoded_activations": source + noise / 2}
     loss = jsm.L2ReconstructionLoss()
     by_name = {
-        "four sums per vector": Functions(per_vector=PER_VECTOR),
-        "two sums per feature": Functions(per_feature=PER_FEATURE),
+        "four sums per vector": Kinds(per_vector=PER_VECTOR),
+        "two sums per feature": Kinds(per_feature=PER_FEATURE),
         "all six sums": ALL,
     }
     return Comparison(
@@ -111,7 +111,7 @@ def _read_once(state: Array, *, source_activations: Array, decoded_activations: 
     return jnp.maximum(state, highest.astype(jnp.float32))
 
 
-def _zeros(functions: Functions, shape: tuple[int, int]) -> PyTree[Array]:
+def _zeros(functions: Kinds, shape: tuple[int, int]) -> PyTree[Array]:
     num_vectors, num_features = shape
     return (
         [jnp.zeros(num_features) for _ in functions.per_feature],
@@ -120,14 +120,16 @@ def _zeros(functions: Functions, shape: tuple[int, int]) -> PyTree[Array]:
 
 
 def _add_sums(
-    functions: Functions,
+    functions: Kinds,
     state: PyTree[Array],
     *,
     source_activations: Array,
     decoded_activations: Array,
 ) -> PyTree[Array]:
     arrays = (source_activations, decoded_activations)
-    sums = sum_functions(functions, arrays, None, 1)
+    terms = Kinds(*(tuple(map(Term, of_kind)) for of_kind in functions))
+    constants = Kinds(*(((),) * len(of_kind) for of_kind in functions))
+    sums = reduce_functions(terms, constants, arrays, None, 1)
     return jax.tree.map(jnp.add, state, (list(sums.per_feature), list(sums.per_vector)))
 
 

@@ -1,11 +1,15 @@
 """All devices' values side by side, equal on every device."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from .accumulator import AxisName
+from .accumulator import AbstractAccumulator, AxisName
+
+Accumulator = TypeVar("Accumulator", bound=AbstractAccumulator)
 
 
 def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
@@ -23,3 +27,17 @@ def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
         return lax.psum(rows, axis_name).astype(leaf.dtype)  # psum makes bool int32
 
     return jax.tree.map(place, tree)
+
+
+def merge_devices(accumulator: Accumulator, axis_name: AxisName) -> Accumulator:
+    """All devices' accumulators merged in pairs, so that errors grow with the number of rounds."""
+    devices = gather(accumulator, axis_name)
+    while (count := jax.tree.leaves(devices)[0].shape[0]) > 1:
+        half = count // 2
+        first, second, odd = (
+            jax.tree.map(lambda leaf, part=part: leaf[part], devices)
+            for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
+        )
+        merged = jax.vmap(lambda one, other: one.merge(other))(first, second)
+        devices = jax.tree.map(lambda *parts: jnp.concatenate(parts), merged, odd)
+    return jax.tree.map(lambda leaf: leaf[0], devices)

@@ -16,13 +16,15 @@ from .gather import gather
 class Scattered(eqx.Module):
     """What an observation adds to few of the `size` features: `values` at `indices`.
 
-    Values at the same index add up; an index of `size` or more adds nothing. Metrics see it only
-    on the way from `TopKActivations` to an accumulator: `observe` returns plain arrays.
+    Values at the same index add up (or, of a maximum, the largest counts); an index of `size` or
+    more adds nothing. Metrics see it only on the way from `TopKActivations` to an accumulator:
+    `observe` returns plain arrays.
     """
 
     indices: Int32[Array, "*component entry"]
     values: Int32[Array, "*component entry"] | Float32[Array, "*component entry"]
     size: int = eqx.field(static=True)
+    is_maximum: bool = eqx.field(static=True, default=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,7 +33,11 @@ class Scattered(eqx.Module):
 
     def dense(self) -> Array:
         """The additions as an array with an entry for every feature."""
-        return scatter_add(jnp.zeros(self.shape, self.values.dtype), self.indices, self.values)
+        dtype = self.values.dtype
+        if self.is_maximum:
+            empty = -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else 0
+            return scatter_max(jnp.full(self.shape, empty, dtype), self.indices, self.values)
+        return scatter_add(jnp.zeros(self.shape, dtype), self.indices, self.values)
 
     def is_few(self, axis_name: AxisName | None) -> bool:
         """Whether there are fewer additions, on all devices together, than features."""
@@ -46,12 +52,32 @@ class Scattered(eqx.Module):
             jnp.concatenate(list(devices), axis=-1)
             for devices in gather((self.indices, self.values), axis_name)
         )
-        return Scattered(indices=indices, values=values, size=self.size)
+        return Scattered(indices, values, self.size, self.is_maximum)
+
+    def combined(self) -> "Scattered":
+        """The same additions, none of them at the same index as another."""
+        one_run = jax.vmap(self._combined) if self.indices.ndim > 1 else self._combined
+        return Scattered(*one_run(self.indices, self.values), self.size)
+
+    def _combined(self, indices: Array, values: Array) -> tuple[Array, Array]:
+        indices, values = lax.sort((indices, values), num_keys=1)
+        is_new = jnp.diff(indices, prepend=jnp.int32(-1)) != 0
+        place = jnp.cumsum(is_new, dtype=jnp.int32) - 1
+        unused = jnp.full(indices.shape, self.size, indices.dtype)
+        return (
+            unused.at[place].set(indices),
+            jnp.zeros(values.shape, values.dtype).at[place].add(values),
+        )
 
 
 def scatter_add(array: Array, indices: Array, values: Any) -> Array:
     """Add values at indices along the last axis, for each component."""
     return _at(array, indices).add(values, mode="drop", **_kept(array), **_UNSIGNED)
+
+
+def scatter_max(array: Array, indices: Array, values: Any) -> Array:
+    """Take the larger of old and new at indices along the last axis, for each component."""
+    return _at(array, indices).max(values, mode="drop", **_kept(array), **_UNSIGNED)
 
 
 def scatter_set(array: Array, indices: Array, values: Any) -> Array:

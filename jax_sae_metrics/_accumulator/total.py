@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -10,8 +9,8 @@ from jaxtyping import Array, Float32
 
 from .accumulator import AbstractAccumulator, AxisName
 from .check import checked_observation
-from .gather import gather
-from .scattered import Scattered
+from .gather import merge_devices
+from .scattered import Scattered, scatter_set, take
 
 
 class Total(AbstractAccumulator):
@@ -47,6 +46,8 @@ class Total(AbstractAccumulator):
     def add(self, observation: Any, axis_name: AxisName | None = None) -> "Total":
         """Add a float32 observation, summed over `axis_name` first where it is given."""
         if isinstance(observation, Scattered):
+            if observation.is_few(axis_name):
+                return self._plus_scattered(observation.gathered(axis_name).combined())
             observation = observation.dense()
         observation = checked_observation(observation, "Total", self.high.shape, jnp.float32)
         if axis_name is not None:
@@ -59,15 +60,7 @@ class Total(AbstractAccumulator):
 
     def all_reduce(self, axis_name: AxisName) -> "Total":
         """The sum of the totals of all devices, added in pairs so that no low half is lost."""
-        devices = gather(self, axis_name)
-        while (count := devices.high.shape[0]) > 1:
-            half = count // 2
-            first, second, odd = (
-                jax.tree.map(lambda leaf, part=part: leaf[part], devices)
-                for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
-            )
-            devices = jax.tree.map(lambda *parts: jnp.concatenate(parts), first.merge(second), odd)
-        return jax.tree.map(lambda leaf: leaf[0], devices)
+        return merge_devices(self, axis_name)
 
     def to_float(self) -> Float32[Array, "*shape"]:
         """The value rounded to float32."""
@@ -90,6 +83,14 @@ class Total(AbstractAccumulator):
         return Total(
             high=jnp.where(finite, renormalised, total),
             low=jnp.where(finite, rest, jnp.zeros_like(rest)),
+        )
+
+    def _plus_scattered(self, added: Scattered) -> "Total":
+        old = Total(take(self.high, added.indices), take(self.low, added.indices))
+        new = old._plus(added.values, jnp.zeros_like(added.values))
+        return Total(
+            high=scatter_set(self.high, added.indices, new.high),
+            low=scatter_set(self.low, added.indices, new.low),
         )
 
 

@@ -8,6 +8,7 @@ from .._accumulator import ratio
 from .._batch import Batch
 from .._configuration import check_between, check_num_components, check_size
 from .firing_counts import FiringCounts
+from .standard_error import standard_error
 
 
 class _FeatureDensityState(FiringCounts):
@@ -69,3 +70,8 @@ class FeatureDensity(AbstractMetric[FiringCounts]):
 
     def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
         return ratio(*state.floats())
+
+    def _standard_error(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
+        fired, count = state.floats()
+        # An indicator is its own square.
+        return standard_error(fired, count, (fired, fired, count), count)

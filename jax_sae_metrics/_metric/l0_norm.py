@@ -1,17 +1,20 @@
 """How many learned features are active at once."""
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
 from .._abstract_metric import AbstractMetric
-from .._accumulator import Count, ratio
+from .._accumulator import Count, Total, ratio
 from .._batch import Batch
-from .._configuration import check_num_components, component_shape
-from .._functions import is_nonzero
+from .._configuration import check_between, check_flag, check_num_components, component_shape
+from .._functions import is_active
+from .standard_error import standard_error
 
 
 class _L0NormState(eqx.Module):
-    num_nonzero: Count | Int32[Array, "*component"]
+    num_active: Count | Int32[Array, "*component"]
+    total_of_squares: Total | Float32[Array, "*component"]
     num_activation_vectors: Count | Int32[Array, "*component"]
 
 
@@ -20,7 +23,8 @@ class L0Norm(AbstractMetric[_L0NormState]):
 
     $$\ell_0 = \frac{1}{N} \sum_{n=1}^{N} \sum_i \mathbb{1}[f_{ni} \ne 0]$$
 
-    over all $N$ unmasked vectors of all batches. Both counts are exact, as long as one batch has
+    over all $N$ unmasked vectors of all batches; with a threshold $t$, those with $|f_{ni}| > t$,
+    or $f_{ni} > t$ if not `absolute`. Both counts are exact, as long as one batch has
     fewer than $2^{32}$ nonzero activations per component and device.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
@@ -31,8 +35,12 @@ class L0Norm(AbstractMetric[_L0NormState]):
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `threshold`: an activation counts if it is beyond this.
+    - `absolute`: whether it is the absolute value that counts (AbsTopK), or the activation itself,
+        so that negative ones do not.
 
-    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or a
+    negative threshold.
 
     !!! Example
 
@@ -52,21 +60,35 @@ class L0Norm(AbstractMetric[_L0NormState]):
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
+    threshold: float = eqx.field(static=True, default=0.0)
+    absolute: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
         check_num_components(self.num_components)
+        check_between("threshold", self.threshold, 0.0)
+        check_flag("absolute", self.absolute)
 
     def _init(self) -> _L0NormState:
         components = component_shape(self.num_components)
         return _L0NormState(
-            num_nonzero=Count.zeros(components), num_activation_vectors=Count.zeros(components)
+            num_active=Count.zeros(components),
+            total_of_squares=Total.zeros(components),
+            num_activation_vectors=Count.zeros(components),
         )
 
     def _observe(self, batch: Batch) -> _L0NormState:
         learned = batch.learned_activations(self)
+        num_active = learned.sum_per_vector(is_active(self.threshold, self.absolute))
         return _L0NormState(
-            num_nonzero=learned.sum(is_nonzero), num_activation_vectors=learned.items.count()
+            num_active=learned.items.sum(num_active),
+            total_of_squares=learned.items.sum(jnp.square(num_active.astype(jnp.float32))),
+            num_activation_vectors=learned.items.count(),
         )
 
     def _compute(self, state: _L0NormState) -> Float32[Array, "*component"]:
-        return ratio(state.num_nonzero.to_float(), state.num_activation_vectors.to_float())
+        return ratio(state.num_active.to_float(), state.num_activation_vectors.to_float())
+
+    def _standard_error(self, state: _L0NormState) -> Float32[Array, "*component"]:
+        total, count = state.num_active.to_float(), state.num_activation_vectors.to_float()
+        squares = (state.total_of_squares.to_float(), total, count)
+        return standard_error(total, count, squares, count)

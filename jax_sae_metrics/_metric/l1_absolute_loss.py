@@ -7,10 +7,10 @@ from jaxtyping import Array, Float, Float32
 
 from .._abstract_metric import AbstractMetric
 from .._batch import Batch, computable
-from .._configuration import check_num_components
-from .._functions import absolute
+from .._configuration import check_flag, check_num_components
+from .._functions import absolute, weighted_absolute
 from .._top_k import TopKActivations
-from .vector_mean import VectorMean
+from .mean import Mean
 
 
 def l1_absolute_loss(
@@ -47,27 +47,32 @@ def l1_absolute_loss(
     return jnp.sum(learned * jnp.sign(learned), axis=-1)
 
 
-class _L1AbsoluteLossState(VectorMean):
+class _L1AbsoluteLossState(Mean):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class L1AbsoluteLoss(AbstractMetric[VectorMean]):
+class L1AbsoluteLoss(AbstractMetric[Mean]):
     r"""Mean absolute sum of the learned activations.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \sum_i |f_{ni}|$$
 
-    over all $N$ unmasked vectors of all batches.
+    over all $N$ unmasked vectors of all batches. With `decoder_weighted`, each $|f_{ni}|$ is
+    multiplied by the norm of the feature's decoder row: the penalty that does not change when an
+    activation is made smaller and its decoder row larger.
 
-    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    **Inputs** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[*batch, component?, learned_feature]`, or `TopKActivations`; with `decoder_weighted` also
+    `decoder_norms`, `[component?, learned_feature]`.
 
     **Result:** float32 `[component?]`, in units of the activations; NaN where nothing was seen.
 
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `decoder_weighted`: whether to weight by `decoder_norms`.
 
-    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or for
+    `decoder_norms` of another shape.
 
     !!! Example
 
@@ -82,20 +87,36 @@ class L1AbsoluteLoss(AbstractMetric[VectorMean]):
     ??? note "Differences from other tools"
 
         The torch version's `L1AbsoluteLoss` keeps a plain float32 sum; its `keep_batch_dim=True` is
-        the function `l1_absolute_loss` here. Not weighted by decoder norms.
+        the function `l1_absolute_loss` here. SAELens reports the sum without weights as `l1`. A sum
+        without absolute values, which some tools call L1, cancels where activations have signs.
+
+    ??? cite "Reference"
+
+        Weighted: Anthropic, [Circuits Updates, April
+        2024](https://transformer-circuits.pub/2024/april-update/index.html).
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
+    decoder_weighted: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         check_num_components(self.num_components)
+        check_flag("decoder_weighted", self.decoder_weighted)
 
-    def _init(self) -> VectorMean:
+    def _init(self) -> Mean:
         return _L1AbsoluteLossState.empty(self.num_components)
 
-    def _observe(self, batch: Batch) -> VectorMean:
+    def _observe(self, batch: Batch) -> Mean:
         learned = batch.learned_activations(self)
-        return _L1AbsoluteLossState.observe(learned.items, learned.sum(absolute))
+        if self.decoder_weighted:
+            norms = batch.per_feature(self, "decoder_norms", learned)
+            sums = learned.sum_per_vector(weighted_absolute, norms)
+        else:
+            sums = learned.sum_per_vector(absolute)
+        return _L1AbsoluteLossState.observe(learned.items, sums)
 
-    def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
+    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
         return state.mean()
+
+    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
+        return state.standard_error()

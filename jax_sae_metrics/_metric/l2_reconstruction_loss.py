@@ -11,7 +11,7 @@ from .._abstract_metric import AbstractMetric
 from .._batch import Batch, computable
 from .._configuration import check_choice, check_num_components
 from .._functions import squared_error
-from .vector_mean import VectorMean
+from .mean import Mean
 
 _REDUCTIONS = {"mean": jnp.mean, "sum": jnp.sum}
 
@@ -59,11 +59,11 @@ def l2_reconstruction_loss(
     return _REDUCTIONS[reduction](jnp.square(source - decoded), axis=-1)
 
 
-class _L2ReconstructionLossState(VectorMean):
+class _L2ReconstructionLossState(Mean):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class L2ReconstructionLoss(AbstractMetric[VectorMean]):
+class L2ReconstructionLoss(AbstractMetric[Mean]):
     r"""Mean squared error of the reconstruction.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \frac{1}{d} \sum_{j=1}^{d} (x_{nj} - y_{nj})^2$$
@@ -111,15 +111,18 @@ class L2ReconstructionLoss(AbstractMetric[VectorMean]):
         check_num_components(self.num_components)
         check_choice("reduction", self.reduction, tuple(_REDUCTIONS))
 
-    def _init(self) -> VectorMean:
+    def _init(self) -> Mean:
         return _L2ReconstructionLossState.empty(self.num_components)
 
-    def _observe(self, batch: Batch) -> VectorMean:
+    def _observe(self, batch: Batch) -> Mean:
         both = batch.activations(self, "source_activations", "decoded_activations")
-        total = both.items.sum(both.sum_per_vector(squared_error))
+        errors = both.sum_per_vector(squared_error)
         if self.reduction == "mean":
-            total = total / both.num_features
-        return _L2ReconstructionLossState.observe(both.items, total)
+            errors = errors / both.num_features
+        return _L2ReconstructionLossState.observe(both.items, errors)
 
-    def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
+    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
         return state.mean()
+
+    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
+        return state.standard_error()

@@ -10,13 +10,20 @@ from .._abstract_metric import AbstractMetric
 from .._accumulator import Total, ratio
 from .._batch import Batch
 from .._configuration import check_choice, check_num_components, component_shape
+from .ratio_of_sums import RatioOfSums
 
+ABLATIONS = ("zero", "mean")
 _AVERAGES = ("ratio_of_sums", "mean_of_ratios")
 
 
 class _ReconstructionScoreState(eqx.Module):
-    numerator: Total | Float32[Array, "*component"]
-    denominator: Total | Float32[Array, "*component"]
+    """What is lost and what could be, and the difference, which has more digits near a score of 0.
+
+    The standard error is that of the portion lost: near a score of 1 its terms do not cancel.
+    """
+
+    recovered: Total | Float32[Array, "*component"]
+    lost: RatioOfSums
 
 
 class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
@@ -32,15 +39,18 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
     s = \frac{1}{v} \sum_{i=1}^{v}
     \frac{l_{\text{zero},i} - l_{\text{recon},i}}{l_{\text{zero},i} - l_i}$$
 
-    1 if nothing is lost, 0 if the reconstruction is no better than zeros. The differences are taken
-    item by item before they are summed, so that no sum of large losses cancels.
+    1 if nothing is lost, 0 if the reconstruction is no better than zeros, negative if it is worse.
+    The differences are taken item by item before they are summed, so that no sum of large losses
+    cancels. Where the ablation hardly costs anything, there is nothing to win back: the standard
+    error says how much such a score is worth.
 
     **Inputs** of `observe`, `update` and `forward`: `source_model_loss`,
     `source_model_loss_with_reconstruction` and `source_model_loss_with_zero_ablation`, floating
     point, all three `[*items]` with `component_idx`, or `[*items, component?]` without it.
     `component_idx`, an int or a traced integer scalar, says which component the reconstruction
     was put into; with `num_components=1` it may be left out. A static one out of range raises
-    `IndexError`; a traced one out of range adds nothing to any component. A mask is over the items.
+    `IndexError`; a traced one out of range adds nothing to any component. A mask is over the items;
+    `next_token_mask` makes it from a mask over tokens.
 
     **Result:** float32 `[component?]`; NaN where nothing was seen.
 
@@ -50,9 +60,12 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
     - `average`: `"ratio_of_sums"` (robust: an item whose ablation hardly changes the loss has
         little weight) or `"mean_of_ratios"` (such an item can outweigh all others; one whose
         ablation changes nothing at all gives inf or NaN).
+    - `ablation`: `"zero"`, or `"mean"` to read `source_model_loss_with_mean_ablation` in place of
+        the loss with zeros: with every activation replaced by the mean over tokens. That hurts the
+        model less as a rule, so that this score is the stricter. The two do not compare.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
-    unknown average.
+    unknown average or ablation.
 
     !!! Example
 
@@ -74,21 +87,25 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
         The torch version's documentation of `ReconstructionScoreMetric` gives the mean of ratios,
         but its code computes the ratio of sums; both are here, by name. SAELens' `ce_loss_score` is
         the ratio of the means over the whole evaluation, the same as the ratio of sums.
+        dictionary_learning's `frac_recovered` is the ratio of the means over one batch. The two
+        count different tokens: see `next_token_mask`.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
     average: Literal["ratio_of_sums", "mean_of_ratios"] = eqx.field(
         static=True, default="ratio_of_sums"
     )
+    ablation: Literal["zero", "mean"] = eqx.field(static=True, default="zero")
 
     def __check_init__(self) -> None:
         check_num_components(self.num_components)
         check_choice("average", self.average, _AVERAGES)
+        check_choice("ablation", self.ablation, ABLATIONS)
 
     def _init(self) -> _ReconstructionScoreState:
-        components = component_shape(self.num_components)
         return _ReconstructionScoreState(
-            numerator=Total.zeros(components), denominator=Total.zeros(components)
+            recovered=Total.zeros(component_shape(self.num_components)),
+            lost=RatioOfSums.empty(self.num_components),
         )
 
     def _observe(self, batch: Batch) -> _ReconstructionScoreState:
@@ -96,15 +113,18 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
             self,
             "source_model_loss",
             "source_model_loss_with_reconstruction",
-            "source_model_loss_with_zero_ablation",
+            f"source_model_loss_with_{self.ablation}_ablation",
         )
-        numerator = ablated - reconstructed
-        denominator = ablated - clean
+        recovered, lost, at_stake = ablated - reconstructed, reconstructed - clean, ablated - clean
         if self.average == "mean_of_ratios":
-            numerator, denominator = numerator / denominator, jnp.ones_like(denominator)
+            recovered, lost = recovered / at_stake, lost / at_stake
+            at_stake = jnp.ones_like(at_stake)
         return _ReconstructionScoreState(
-            numerator=items.sum(numerator), denominator=items.sum(denominator)
+            recovered=items.sum(recovered), lost=RatioOfSums.observe(items, lost, at_stake)
         )
 
     def _compute(self, state: _ReconstructionScoreState) -> Float32[Array, "*component"]:
-        return ratio(state.numerator.to_float(), state.denominator.to_float())
+        return ratio(state.recovered.to_float(), state.lost.denominator.to_float())
+
+    def _standard_error(self, state: _ReconstructionScoreState) -> Float32[Array, "*component"]:
+        return state.lost.standard_error()

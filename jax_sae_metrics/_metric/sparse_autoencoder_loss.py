@@ -11,7 +11,7 @@ from .._functions import absolute, squared_error
 from .._top_k import TopKActivations
 from .l1_absolute_loss import l1_absolute_loss
 from .l2_reconstruction_loss import l2_reconstruction_loss
-from .vector_mean import VectorMean
+from .mean import Mean
 
 
 def sparse_autoencoder_loss(
@@ -58,11 +58,11 @@ def sparse_autoencoder_loss(
     return l2 + l1_coefficient * l1
 
 
-class _SparseAutoencoderLossState(VectorMean):
+class _SparseAutoencoderLossState(Mean):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
+class SparseAutoencoderLoss(AbstractMetric[Mean]):
     r"""Mean squared error plus the sparsity penalty.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \left[ \frac{1}{d} \sum_{j=1}^{d} (x_{nj} - y_{nj})^2
@@ -108,10 +108,10 @@ class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
         check_between("l1_coefficient", self.l1_coefficient, 0.0)
         check_num_components(self.num_components)
 
-    def _init(self) -> VectorMean:
+    def _init(self) -> Mean:
         return _SparseAutoencoderLossState.empty(self.num_components)
 
-    def _observe(self, batch: Batch) -> VectorMean:
+    def _observe(self, batch: Batch) -> Mean:
         both = batch.activations(self, "source_activations", "decoded_activations")
         learned = batch.learned_activations(self)
         if learned.items.shape != both.items.shape:
@@ -119,9 +119,12 @@ class SparseAutoencoderLoss(AbstractMetric[VectorMean]):
                 "learned_activations: SparseAutoencoderLoss expects the batch axes of "
                 f"source_activations, {both.items.shape}, got {learned.items.shape}."
             )
-        l2 = both.items.sum(both.sum_per_vector(squared_error)) / both.num_features
-        total = l2 + self.l1_coefficient * learned.sum(absolute)
-        return _SparseAutoencoderLossState.observe(both.items, total)
+        l2 = both.sum_per_vector(squared_error) / both.num_features
+        l1 = learned.sum_per_vector(absolute)
+        return _SparseAutoencoderLossState.observe(both.items, l2 + self.l1_coefficient * l1)
 
-    def _compute(self, state: VectorMean) -> Float32[Array, "*component"]:
+    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
         return state.mean()
+
+    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
+        return state.standard_error()

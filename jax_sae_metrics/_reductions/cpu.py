@@ -10,8 +10,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from .functions import Functions, Sums, apply, flatten_items, sum_together
-from .plain import sum_at_once
+from .functions import (
+    Column,
+    Kinds,
+    Rows,
+    columns,
+    flatten_items,
+    lowest,
+    reduce_together,
+    results,
+    vectors,
+)
+from .plain import reduce_at_once
 
 # XLA:CPU fuses a sum with what it reads up to about so many rows; of more, it writes that out.
 _GROUP = 16
@@ -26,48 +36,51 @@ _FOLD = 8
 _BITS, _COUNTS_PER_INTEGER, _BYTE = 8, 4, 0xFF
 
 
-def sum_in_blocks(
-    arrays: tuple[Array, ...], mask: Array | None, functions: Functions, num_item_axes: int
-) -> Sums:
-    """Sum over blocks of a few groups of rows, one block after the other."""
-    if not functions.per_feature and len(functions.per_vector) == 1:
+def reduce_in_blocks(rows: Rows, constants: Kinds, terms: Kinds, num_item_axes: int) -> Kinds:
+    """Reduce blocks of a few groups of rows, one block after the other."""
+    are_maxima = [False] * len(terms.per_feature) + [True] * len(terms.largest + terms.last)
+    if not are_maxima and len(terms.per_vector) == 1:
         # The one sum that XLA:CPU makes well by itself. In a train step it also knows best when to:
         # what a loop reads is held until after the loop.
-        return sum_at_once(arrays, mask, functions, num_item_axes)
-    item_shape, inner_shape = arrays[0].shape[:num_item_axes], arrays[0].shape[num_item_axes:]
+        return reduce_at_once(rows, constants, terms, num_item_axes)
+    shape = rows.arrays[0].shape
+    item_shape, inner_shape = shape[:num_item_axes], shape[num_item_axes:]
     width = math.prod(inner_shape)
+    flat = jax.tree.map(lambda x: flatten_items(x, num_item_axes), rows)
 
-    def sum_groups(block: PyTree[Array]) -> list[Array]:
-        columns = apply(functions.per_feature, *block)
-        return _sum_rows([c.reshape(*c.shape[:2], width) for c in columns])
+    def reduce_groups(block: Rows) -> list[Array]:
+        return _reduce_rows(
+            [
+                column._replace(values=column.values.reshape(*column.values.shape[:2], width))
+                for column in columns(terms, constants, block)
+            ]
+        )
 
-    def sum_vectors(block: PyTree[Array]) -> list[Array]:
-        return _sum_features(apply(functions.per_vector, block[0]))
+    def sum_vectors(block: Rows) -> list[Array]:
+        return _sum_features(vectors(terms, constants, block))
 
-    rows = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
-    num_items = len(rows[0][0])
+    num_items = len(flat.arrays[0])
     most_groups = max(1, min(_MAX_GROUPS, _CACHED_SUMS // width, num_items // _ROWS_PER_GROUP))
     start, parts = 0, []
     for num_groups in sorted({most_groups, 1}, reverse=True):
         if num_blocks := (num_items - start) // (num_groups * _GROUP):
             blocks = _Blocks(start, num_groups, num_blocks, num_items)
-            parts.append(_scan(blocks, rows, sum_groups, sum_vectors))
+            parts.append(_scan(blocks, flat, reduce_groups, sum_vectors, are_maxima))
             start = blocks.stop
     if start < num_items or not parts:
-        rest = jax.tree.map(lambda x: x[None, start:], rows)
-        parts.append((sum_groups(rest), [flatten_items(v, 2) for v in sum_vectors(rest)]))
+        rest = jax.tree.map(lambda x: x[None, start:], flat)
+        parts.append((reduce_groups(rest), [flatten_items(v, 2) for v in sum_vectors(rest)]))
 
     per_group, per_row = zip(*parts, strict=True)
-    return Sums(
-        per_feature=tuple(
-            _as_float32(_add_up(column)).reshape(inner_shape)
-            for column in zip(*per_group, strict=True)
-        ),
-        per_vector=tuple(
-            _as_float32(_concatenate(row)).reshape(*item_shape, *inner_shape[:-1])
-            for row in zip(*per_row, strict=True)
-        ),
-    )
+    reduced = [
+        _as_float32(_combined(column, is_maximum)).reshape(inner_shape)
+        for *column, is_maximum in zip(*per_group, are_maxima, strict=True)
+    ]
+    summed = [
+        _as_float32(_concatenate(row)).reshape(*item_shape, *inner_shape[:-1])
+        for row in zip(*per_row, strict=True)
+    ]
+    return results(terms, reduced, summed)
 
 
 class _Blocks(NamedTuple):
@@ -117,45 +130,50 @@ class _Blocks(NamedTuple):
 
 def _scan(
     blocks: _Blocks,
-    rows: PyTree[Array],
-    sum_groups: Callable[[PyTree[Array]], list[Array]],
-    sum_vectors: Callable[[PyTree[Array]], list[Array]],
+    rows: Rows,
+    reduce_groups: Callable[[Rows], list[Array]],
+    sum_vectors: Callable[[Rows], list[Array]],
+    are_maxima: list[bool],
 ) -> tuple[list[Array], list[Array]]:
-    """All blocks' sums per group, and per row."""
+    """All blocks' columns per group, and the sums of each row."""
 
-    def step(totals: list[Array], index: Array) -> tuple[list[Array], list[Array]]:
+    def step(running: list[Array], index: Array) -> tuple[list[Array], list[Array]]:
         # Tied to the counter, arrays of bf16 are not made float32 as a whole before the loop.
         whole, index = lax.optimization_barrier((rows, index))
         block = blocks.take(whole, index)
-        added = [total + sums for total, sums in zip(totals, sum_groups(block), strict=True)]
-        return added, sum_vectors(block)
+        reduced = [
+            jnp.maximum(a, b) if is_maximum else a + b
+            for a, b, is_maximum in zip(running, reduce_groups(block), are_maxima, strict=True)
+        ]
+        return reduced, sum_vectors(block)
 
-    # Sums of no rows, rather than zeros: they vary over devices exactly as the rows do.
-    empty = sum_groups(jax.tree.map(lambda x: x[:, :0], blocks.take(rows, 0)))
-    totals, vectors = lax.scan(step, empty, jnp.arange(blocks.num_blocks, dtype=jnp.int32))
-    return totals, [blocks.in_order(values) for values in vectors]
+    # Of no rows, rather than constants: they vary over devices exactly as the rows do.
+    empty = reduce_groups(jax.tree.map(lambda x: x[:, :0], blocks.take(rows, 0)))
+    reduced, summed = lax.scan(step, empty, jnp.arange(blocks.num_blocks, dtype=jnp.int32))
+    return reduced, [blocks.in_order(values) for values in summed]
 
 
-def _sum_rows(columns: list[Array]) -> list[Array]:
-    """Of `[group, row, column]`, with at most 16 rows: the sum, or the count, per group."""
-    counted = [i for i, values in enumerate(columns) if values.dtype == bool]
+def _reduce_rows(given: list[Column]) -> list[Array]:
+    """Of `[group, row, column]`, with at most 16 rows: the sum, count or maximum per group."""
+    counted = [i for i, column in enumerate(given) if column.values.dtype == bool]
     packs = [
         counted[i : i + _COUNTS_PER_INTEGER] for i in range(0, len(counted), _COUNTS_PER_INTEGER)
     ]
     packed = [
         functools.reduce(
             jnp.bitwise_or,
-            (columns[i].astype(jnp.int32) << (_BITS * byte) for byte, i in enumerate(pack)),
+            (given[i].values.astype(jnp.int32) << (_BITS * byte) for byte, i in enumerate(pack)),
         )
         for pack in packs
     ]
-    summed = [i for i in range(len(columns)) if i not in counted]
-    sums = _sum_together([*packed, *(columns[i] for i in summed)], axis=1)
-    results = dict(zip(summed, sums[len(packed) :], strict=True))
-    for pack, integer in zip(packs, sums, strict=False):
+    others = [i for i in range(len(given)) if i not in counted]
+    together = [Column(integers, is_maximum=False) for integers in packed]
+    reduced = _reduce_together([*together, *(given[i] for i in others)], axis=1)
+    found = dict(zip(others, reduced[len(packed) :], strict=True))
+    for pack, integer in zip(packs, reduced, strict=False):
         for byte, i in enumerate(pack):
-            results[i] = (integer >> (_BITS * byte)) & _BYTE
-    return [results[i] for i in range(len(columns))]
+            found[i] = (integer >> (_BITS * byte)) & _BYTE
+    return [found[i] for i in range(len(given))]
 
 
 def _sum_features(rows: list[Array]) -> list[Array]:
@@ -165,26 +183,33 @@ def _sum_features(rows: list[Array]) -> list[Array]:
         return _sum_together(rows, axis=-1)
     *leading, size = rows[0].shape
     folded = size // _FOLD * _FOLD
-    vectors = [values[..., :folded].reshape(*leading, _FOLD, size // _FOLD) for values in rows]
+    parts = [values[..., :folded].reshape(*leading, _FOLD, size // _FOLD) for values in rows]
     # Without the barrier, XLA would merge the levels into one again.
-    sums = _sum_features(lax.optimization_barrier(_sum_together(vectors, axis=-2)))
+    sums = _sum_features(lax.optimization_barrier(_sum_together(parts, axis=-2)))
     rest = _sum_together([values[..., folded:] for values in rows], axis=-1)
     return [total + more for total, more in zip(sums, rest, strict=True)]
 
 
 def _sum_together(arrays: list[Array], axis: int) -> list[Array]:
-    """The sums of all arrays over an axis, as one reduction of at least two."""
-    if len(arrays) != 1 or arrays[0].dtype == jnp.int32:
-        return sum_together(arrays, axis)
+    return _reduce_together([Column(values, is_maximum=False) for values in arrays], axis)
+
+
+def _reduce_together(given: list[Column], axis: int) -> list[Array]:
+    """All columns over an axis, as one reduction of at least two."""
+    if len(given) != 1 or given[0].is_maximum or given[0].values.dtype == jnp.int32:
+        return reduce_together(given, axis)
     # XLA:CPU leaves the sum of a single array of floats to a library, which reads it from memory.
     # Two sums it makes itself, fused with what they read: the second is of zeros.
-    zeros = jnp.zeros(arrays[0].shape, jnp.uint8)
-    total, zero = sum_together([arrays[0], zeros], axis)
+    zeros = Column(jnp.zeros(given[0].values.shape, jnp.uint8), is_maximum=False)
+    total, zero = reduce_together([*given, zeros], axis)
     return [total + zero.astype(total.dtype)]
 
 
-def _add_up(parts: tuple[Array, ...]) -> Array:
-    """Of `[group, column]`: the sum of all groups."""
+def _combined(parts: list[Array], is_maximum: bool) -> Array:
+    """Of `[group, column]`: the sum or maximum of all groups."""
+    if is_maximum:
+        maxima = (jnp.max(part, 0, initial=lowest(part.dtype)) for part in parts)
+        return functools.reduce(jnp.maximum, maxima)
     return functools.reduce(jnp.add, (jnp.sum(part, 0, part.dtype) for part in parts))
 
 

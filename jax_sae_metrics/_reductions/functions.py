@@ -1,8 +1,8 @@
-"""What is summed, and what comes out."""
+"""What is found of the activations, and what comes out."""
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,32 +11,116 @@ from jax import lax
 from jaxtyping import Array
 
 Function: TypeAlias = Callable[..., Array]
+Numbers: TypeAlias = Iterator[int] | None
 
 
-class Sums(NamedTuple):
-    """One array a function: an int32 count where it returns booleans, else a float32 sum."""
+class Kinds(NamedTuple):
+    """Something for each reduction that is asked for, by kind.
 
-    per_feature: tuple[Array, ...]  # [*component, feature]: over items
-    per_vector: tuple[Array, ...]  # [*item, *component]: over features
+    Of functions that return booleans, a sum is an int32 count; other sums are float32.
+    """
+
+    per_feature: tuple[Any, ...] = ()  # [*component, feature]: sums over items
+    per_vector: tuple[Any, ...] = ()  # [*item, *component]: sums over features
+    largest: tuple[Any, ...] = ()  # [*component, feature]: float32 maxima over items
+    last: tuple[Any, ...] = ()  # [*component, feature]: int32, when a function was last True
 
 
-class Functions(NamedTuple):
-    """The elementwise functions of some arrays that are summed over items or over features."""
+class Term(NamedTuple):
+    """A function of single numbers: one entry of each array, and of each constant."""
 
-    per_feature: tuple[Function, ...] = ()
-    per_vector: tuple[Function, ...] = ()
+    function: Function
+    num_constants: int = 0
+
+
+class Rows(NamedTuple):
+    """All that has an entry, or a row, for each item. The leaves are `[*item, *component, ...]`."""
+
+    arrays: tuple[Array, ...]
+    mask: Array | None
+    positions: Array | None  # 1 for the first unmasked item, and so on; 0 where masked out
+
+
+class Column(NamedTuple):
+    """Values of all entries that are to be reduced over items."""
+
+    values: Array
+    is_maximum: bool
+
+
+def columns(terms: Kinds, constants: Kinds, rows: Rows, apart: Numbers = None) -> list[Column]:
+    """What is reduced over items: sums, then maxima, then positions."""
+    arrays, mask = rows.arrays, rows.mask
+    summed = apply(terms.per_feature, constants.per_feature, arrays, mask)
+    largest = apply(terms.largest, constants.largest, arrays, mask, -math.inf, apart)
+    last = apply(terms.last, constants.last, arrays, mask, apart=apart)
+    if rows.positions is not None:
+        positions = rows.positions[..., None]
+        last = [jnp.where(value, positions, jnp.zeros((), positions.dtype)) for value in last]
+    maxima = (*(value.astype(jnp.float32) for value in largest), *last)
+    return [
+        *(Column(values, is_maximum=False) for values in summed),
+        *(Column(values, is_maximum=True) for values in maxima),
+    ]
+
+
+def vectors(terms: Kinds, constants: Kinds, rows: Rows) -> list[Array]:
+    """What is summed over features, for masked vectors too."""
+    return apply(terms.per_vector, constants.per_vector, rows.arrays)
+
+
+def results(terms: Kinds, reduced: list[Array], per_vector: list[Array]) -> Kinds:
+    """The reduced columns, in order, by kind."""
+    summed, largest = len(terms.per_feature), len(terms.per_feature) + len(terms.largest)
+    return Kinds(
+        per_feature=tuple(reduced[:summed]),
+        per_vector=tuple(per_vector),
+        largest=tuple(reduced[summed:largest]),
+        last=tuple(reduced[largest:]),
+    )
 
 
 def apply(
-    functions: tuple[Function, ...], arrays: tuple[Array, ...], mask: Array | None = None
+    terms: tuple[Term, ...],
+    constants: tuple[tuple[Array, ...], ...],
+    arrays: tuple[Array, ...],
+    mask: Array | None = None,
+    masked: float = 0.0,
+    apart: Numbers = None,
 ) -> list[Array]:
-    """The functions' values, of at least float32; 0 or False where masked out."""
-    arrays = tuple(at_least_float32(array) for array in arrays)
-    values = [_of_each_entry(function, arrays[0].ndim)(*arrays) for function in functions]
-    if mask is None:
-        return values
-    # Select, never multiply: NaN * 0 is NaN.
-    return [jnp.where(mask[..., None], value, jnp.zeros((), value.dtype)) for value in values]
+    """The functions' values, of at least float32; `masked` (or False) where masked out.
+
+    With numbers, each function has arrays of its own: see `_as_their_own`.
+    """
+    values = []
+    for term, own in zip(terms, constants, strict=True):
+        read = arrays if apart is None else _as_their_own(arrays, next(apart))
+        wide = [at_least_float32(array) for array in read]
+        spread = (_spread(constant, wide[0]) for constant in own)
+        value = _of_each_entry(term.function, wide[0].ndim)(*wide, *spread)
+        if mask is not None:
+            # Select, never multiply: NaN * 0 is NaN.
+            value = jnp.where(mask[..., None], value, jnp.asarray(masked, value.dtype))
+        values.append(value)
+    return values
+
+
+def _spread(constant: Array, array: Array) -> Array:
+    """The constant of each feature, of the shape, dtype and sharding of the array."""
+    sharding = jax.typeof(array).sharding
+    explicit = {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
+    return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **explicit)
+
+
+def _as_their_own(arrays: tuple[Array, ...], number: int) -> tuple[Array, ...]:
+    """The same arrays, but not to XLA.
+
+    Functions may have a part in common, such as `x > 0`. XLA would make that first, in a pass of
+    its own that writes it out for all of them. It does not see that this condition always holds.
+    """
+    row, column = (lax.broadcasted_iota(jnp.int32, arrays[0].shape, axis) for axis in (1, 0))
+    always = row < column + (arrays[0].shape[1] + number)
+    return tuple(jnp.where(always, array, jnp.zeros((), array.dtype)) for array in arrays)
 
 
 def _of_each_entry(function: Function, ndim: int) -> Function:
@@ -62,7 +146,7 @@ def check_function(function: Function, num_arrays: int) -> jnp.dtype:
     if getattr(value, "shape", None) != () or not (is_count or jnp.issubdtype(dtype, jnp.floating)):
         raise TypeError(
             f"{rule}, got {value}. It sees no other entries, of no other feature or vector; what "
-            "differs from feature to feature, such as decoder norms, multiplies the sum afterwards."
+            "differs from feature to feature, such as decoder norms, is a constant."
         )
     return jnp.dtype(jnp.int32 if is_count else jnp.float32)
 
@@ -78,13 +162,26 @@ def flatten_items(array: Array, num_item_axes: int) -> Array:
     return array.reshape(num_items, *array.shape[num_item_axes:])
 
 
-def sum_together(arrays: list[Array], axis: int) -> list[Array]:
-    """The sums of all arrays over an axis, as one reduction."""
-    if not arrays:
+def lowest(dtype: jnp.dtype) -> np.ndarray:
+    """What no value of a maximum is below: minus infinity, or the position 0."""
+    is_float = jnp.issubdtype(dtype, jnp.floating)
+    return np.asarray(-np.inf if is_float else 0, dtype)
+
+
+def reduce_together(given: list[Column], axis: int) -> list[Array]:
+    """The sums and maxima of all columns over an axis, as one reduction."""
+    if not given:
         return []
+    start = [
+        lowest(values.dtype) if is_maximum else np.zeros((), values.dtype)
+        for values, is_maximum in given
+    ]
 
-    def add(totals: list[Array], values: list[Array]) -> list[Array]:
-        return [total + value for total, value in zip(totals, values, strict=True)]
+    def combine(one: list[Array], other: list[Array]) -> list[Array]:
+        return [
+            jnp.maximum(a, b) if is_maximum else a + b
+            for (_, is_maximum), a, b in zip(given, one, other, strict=True)
+        ]
 
-    zeros = [np.zeros((), array.dtype) for array in arrays]
-    return lax.reduce(arrays, zeros, add, (axis % arrays[0].ndim,))
+    arrays = [column.values for column in given]
+    return lax.reduce(arrays, start, combine, (axis % arrays[0].ndim,))

@@ -1,0 +1,139 @@
+"""How long ago something last happened."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Int32, UInt32
+
+from .accumulator import AbstractAccumulator, AxisName
+from .check import checked_observation
+from .gather import gather
+from .scattered import Scattered, scatter_max
+
+MAX_AGE = 2**30
+# The clock is turned back by so much as it leaves at least MAX_AGE, before it could overflow.
+_TURN_BACK_AT = np.uint32(2**31)
+
+
+class LastSeenRecord(eqx.Module):
+    """What one batch adds to `LastSeen`. Records combine by its law, not by addition.
+
+    `position` counts unmasked items, the first is number 1; 0 where it did not happen.
+    """
+
+    position: Int32[Array, "*component feature"] | Scattered
+    num_items: Int32[Array, "*component"]
+
+
+class LastSeen(AbstractAccumulator):
+    r"""At which item something last happened, per feature, and how many items there were.
+
+    In time, the later one wins. Over devices that went through their items side by side (as in
+    `all_reduce`), it is the one with the fewest items of all devices behind it.
+
+    Ages are exact up to $2^{30}$ items, where they stop growing. Where something never happened,
+    the age is the number of all items.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> record = jsm.LastSeenRecord(
+        ...     position=jnp.array([1, 0, 4], jnp.int32), num_items=jnp.asarray(4, jnp.int32)
+        ... )
+        >>> print(jsm.LastSeen.zeros((3,)).add(record).age())
+        [3 4 0]
+    """
+
+    position: UInt32[Array, "*component feature"]
+    clock: UInt32[Array, "*component"]
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> "LastSeen":
+        """Nothing has happened, in no time; for the given shape `[component?, feature]`."""
+        return cls(position=jnp.zeros(shape, jnp.uint32), clock=jnp.zeros(shape[:-1], jnp.uint32))
+
+    def add(self, observation: Any, axis_name: AxisName | None = None) -> "LastSeen":
+        """Go on by one batch; with `axis_name`, by those of all devices, the first one's first."""
+        if not isinstance(observation, LastSeenRecord):
+            raise ValueError(
+                f"observation: LastSeen expects a LastSeenRecord, got {type(observation).__name__}."
+                " Pass what `observe` of the same metric returned."
+            )
+        position, num_items = observation.position, observation.num_items
+        num_items = checked_observation(num_items, "LastSeen", self.clock.shape, jnp.int32)
+        before = jnp.zeros_like(num_items)
+        if axis_name is not None:
+            everywhere = gather(num_items, axis_name)
+            is_earlier = jnp.arange(len(everywhere), dtype=jnp.int32) < lax.axis_index(axis_name)
+            is_earlier = is_earlier.reshape(-1, *(1,) * num_items.ndim)
+            before = jnp.sum(jnp.where(is_earlier, everywhere, 0), axis=0, dtype=jnp.int32)
+            num_items = jnp.sum(everywhere, axis=0, dtype=jnp.int32)
+        if isinstance(position, Scattered):
+            few = eqx.tree_at(lambda s: s.values, position, _moved(position.values, before))
+            if few.is_few(axis_name):
+                few = few.gathered(axis_name)
+                # What happened in this batch is later than all that is known.
+                values = _moved(few.values.astype(jnp.uint32), self.clock)
+                latest = scatter_max(self.position, few.indices, values)
+                return self._at(latest, num_items.astype(jnp.uint32))
+            position = few.dense()
+        else:
+            position = checked_observation(position, "LastSeen", self.position.shape, jnp.int32)
+            position = _moved(position, before)
+        if axis_name is not None:
+            position = lax.pmax(position, axis_name)
+        later = LastSeen(position.astype(jnp.uint32), num_items.astype(jnp.uint32))
+        return self.merge(later)
+
+    def merge(self, later: "LastSeen") -> "LastSeen":
+        """The items of the later one come after those of this one."""
+        latest = jnp.maximum(self.position, _moved(later.position, self.clock))
+        return self._at(latest, later.clock)
+
+    def all_reduce(self, axis_name: AxisName) -> "LastSeen":
+        """The items of all devices, which went through theirs at the same pace."""
+        clocks = jnp.minimum(gather(self.clock, axis_name), MAX_AGE)
+        clock = _saturating_sum(clocks)
+        # While one device saw so many items, each of the others saw as many, if it has.
+        ages = self.age().astype(jnp.uint32)[None]
+        age = _saturating_sum(jnp.minimum(clocks[..., None], ages))
+        age = jnp.where(self.position > 0, age, clock[..., None])
+        return LastSeen(position=clock[..., None] - lax.pmin(age, axis_name), clock=clock)
+
+    def age(self) -> Int32[Array, "*component feature"]:
+        """How many items came since, up to 2^30."""
+        return jnp.minimum(self.clock[..., None] - self.position, MAX_AGE).astype(jnp.int32)
+
+    def to_numpy(self) -> np.ndarray:
+        """The age, on the host."""
+        return np.asarray(self.age())
+
+    def _at(self, position: UInt32[Array, "..."], num_items: UInt32[Array, "..."]) -> "LastSeen":
+        """With a new position, so many items later."""
+        clock = self.clock + num_items
+        excess = jnp.where(clock >= _TURN_BACK_AT, clock - np.uint32(MAX_AGE), np.uint32(0))
+
+        def turn_back(position: Array, excess: Array) -> Array:
+            return position - jnp.minimum(position, excess[..., None])
+
+        # Seldom, and only then are all features touched.
+        position = lax.cond(
+            jnp.any(excess > 0), turn_back, lambda position, excess: position, position, excess
+        )
+        return LastSeen(position=position, clock=clock - excess)
+
+
+def _moved(position: Any, by: Array) -> Any:
+    """Later by so many items; where it did not happen, it still did not."""
+    by = by[..., None]
+    return jnp.where(position > 0, position + by, jnp.zeros((), position.dtype))
+
+
+def _saturating_sum(values: UInt32[Array, "device ..."]) -> UInt32[Array, "..."]:
+    """The sum over devices of numbers up to 2^30, at most 2^30."""
+    limit = np.uint32(MAX_AGE)
+    return lax.reduce(values, np.uint32(0), lambda a, b: jnp.minimum(a + b, limit), (0,))

@@ -1,0 +1,82 @@
+"""Whether reconstructions point where the source activations do."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int
+
+from .._abstract_metric import AbstractMetric
+from .._batch import Batch
+from .._configuration import check_num_components
+from .._functions import product, squared_decoded, squared_source
+from .defined_mean import DefinedMean
+from .mean_of_ratios import MeanOfRatios
+
+
+class _CosineSimilarityState(MeanOfRatios):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
+class CosineSimilarity(AbstractMetric[DefinedMean]):
+    r"""Mean cosine of the angle between source and decoded activations.
+
+    $$\frac{1}{N} \sum_{n=1}^{N} \frac{x_n \cdot y_n}{|x_n|\,|y_n|}$$
+
+    over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
+    floating point, `[*batch, component?, input_feature]`.
+
+    **Result:** float32 `[component?]`, from -1 to 1; NaN where nothing was seen. A vector with
+    $|x| = 0$ or $|y| = 0$ has no direction: it is skipped, and counted by `num_skipped`.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.CosineSimilarity()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_activations=jnp.array([[2.0, 0.0], [3.0, 4.0], [1.0, 1.0]]),
+        ...     decoded_activations=jnp.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]),
+        ... )
+        >>> print(metric.compute(state), metric.num_skipped(state))
+        0.9 1
+
+    ??? note "Differences from other tools"
+
+        SAELens reports it as `cossim`, where one vector of zeros makes the result of a whole run
+        NaN. Others put a small number below the line, so that a vector of zeros counts as 0.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_num_components(self.num_components)
+
+    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
+        """Return how many vectors were skipped, source or decoded activations being zero."""
+        self._check(state)
+        return state.num_skipped.to_int()
+
+    def _init(self) -> DefinedMean:
+        return _CosineSimilarityState.empty(self.num_components)
+
+    def _observe(self, batch: Batch) -> DefinedMean:
+        both = batch.activations(self, "source_activations", "decoded_activations")
+        source_norms = jnp.sqrt(both.sum_per_vector(squared_source))
+        decoded_norms = jnp.sqrt(both.sum_per_vector(squared_decoded))
+        return _CosineSimilarityState.observe_ratios(
+            both.items, both.sum_per_vector(product), source_norms * decoded_norms
+        )
+
+    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return state.defined.mean()
+
+    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return state.defined.standard_error()

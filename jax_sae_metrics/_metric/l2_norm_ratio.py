@@ -1,0 +1,83 @@
+"""Whether reconstructions are as long as what they reconstruct."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int
+
+from .._abstract_metric import AbstractMetric
+from .._batch import Batch
+from .._configuration import check_num_components
+from .._functions import squared_decoded, squared_source
+from .defined_mean import DefinedMean
+from .mean_of_ratios import MeanOfRatios
+
+
+class _L2NormRatioState(MeanOfRatios):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
+class L2NormRatio(AbstractMetric[DefinedMean]):
+    r"""Mean over vectors of the norm of the decoded activations, relative to the source.
+
+    $$\frac{1}{N} \sum_{n=1}^{N} \frac{|y_n|}{|x_n|}$$
+
+    over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations.
+    Below 1 where activations shrink, as an L1 penalty makes them.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
+    floating point, `[*batch, component?, input_feature]`.
+
+    **Result:** float32 `[component?]`, at least 0; NaN where nothing was seen. A vector with
+    $|x| = 0$ has no such number: it is skipped, and counted by `num_skipped`.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.L2NormRatio()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_activations=jnp.array([[2.0, 0.0], [0.0, 4.0], [0.0, 0.0]]),
+        ...     decoded_activations=jnp.array([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]]),
+        ... )
+        >>> print(metric.compute(state), metric.num_skipped(state))
+        0.875 1
+
+    ??? note "Differences from other tools"
+
+        SAELens reports it as `l2_ratio`, with 1 in place of an $|x|$ below 1e-4: a vector of zeros
+        adds $|y|$ there.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_num_components(self.num_components)
+
+    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
+        """Return how many vectors were skipped, their source activations being zero."""
+        self._check(state)
+        return state.num_skipped.to_int()
+
+    def _init(self) -> DefinedMean:
+        return _L2NormRatioState.empty(self.num_components)
+
+    def _observe(self, batch: Batch) -> DefinedMean:
+        both = batch.activations(self, "source_activations", "decoded_activations")
+        return _L2NormRatioState.observe_ratios(
+            both.items,
+            jnp.sqrt(both.sum_per_vector(squared_decoded)),
+            jnp.sqrt(both.sum_per_vector(squared_source)),
+        )
+
+    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return state.defined.mean()
+
+    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return state.defined.standard_error()

@@ -1,0 +1,99 @@
+"""The explained variance of single vectors, with the mean of the batch for their centre."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int
+
+from .._abstract_metric import AbstractMetric
+from .._accumulator import Moments
+from .._batch import Batch
+from .._configuration import check_num_components
+from .._functions import source, squared_error
+from .._reductions import at_least_float32
+from .defined_mean import DefinedMean
+from .mean_of_ratios import MeanOfRatios
+
+
+class _LegacyExplainedVarianceState(MeanOfRatios):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
+class LegacyExplainedVariance(AbstractMetric[DefinedMean]):
+    r"""Mean over vectors of the explained variance of each, as in published SAEBench numbers.
+
+    With source activations $x_n$, decoded activations $y_n$ and the mean $\bar x_{b(n)}$ of the
+    unmasked source activations of the batch that vector $n$ is in,
+
+    $$\frac{1}{N} \sum_{n=1}^{N}
+    \left( 1 - \frac{|x_n - y_n|^2}{|x_n - \bar x_{b(n)}|^2} \right)$$
+
+    over all $N$ unmasked vectors of all batches. It is there to compare with numbers reported
+    elsewhere; to report your own, take `ExplainedVariance`. It depends on the cut into batches, and
+    a vector close to the mean of its batch can outweigh all others, without bound below.
+
+    Each `update` is one batch. With `axis_name`, that of all devices together; without it, and
+    in `observe`, that of this device. The activations are read twice: the mean comes first.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
+    floating point, `[*batch, component?, input_feature]`.
+
+    **Result:** float32 `[component?]`, at most 1; NaN where nothing was seen. A vector equal to the
+    mean of its batch, as in a batch of a single one, has no such number: it is skipped, and counted
+    by `num_skipped`.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.LegacyExplainedVariance()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_activations=jnp.array([[-1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
+        ...     decoded_activations=jnp.array([[0.0, 0.0], [0.0, 2.0], [0.5, 1.0]]),
+        ... )
+        >>> print(metric.compute(state))
+        0.75
+
+    ??? note "Differences from other tools"
+
+        SAELens and SAEBench report it as `explained_variance_legacy`. There, a vector equal to the
+        mean of its batch makes the result NaN or minus infinity.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_num_components(self.num_components)
+
+    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
+        """Return how many vectors were skipped, being equal to the mean of their batch."""
+        self._check(state)
+        return state.num_skipped.to_int()
+
+    def _init(self) -> DefinedMean:
+        return _LegacyExplainedVarianceState.empty(self.num_components)
+
+    def _observe(self, batch: Batch) -> DefinedMean:
+        both = batch.activations(self, "source_activations", "decoded_activations")
+        record = both.moments_per_feature(source)
+        mean = Moments.zeros(record.mean.shape).add(record, batch.axis_name).mean
+        deviations = at_least_float32(both.arrays[0])
+        for part in (mean.high, mean.low):
+            part = part.astype(deviations.dtype)
+            deviations = deviations - jnp.broadcast_to(part, deviations.shape)
+        squared_distances = jnp.sum(jnp.square(deviations), -1).astype(jnp.float32)
+        return _LegacyExplainedVarianceState.observe_ratios(
+            both.items, both.sum_per_vector(squared_error), squared_distances
+        )
+
+    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return 1 - state.defined.mean()
+
+    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return state.defined.standard_error()

@@ -1,0 +1,99 @@
+"""The model's loss: unchanged, with reconstructions, and ablated."""
+
+from typing import Literal
+
+import equinox as eqx
+from jaxtyping import Array, Float32
+
+from .._abstract_metric import AbstractMetric
+from .._batch import Batch
+from .._configuration import check_choice, check_num_components
+from .mean import Mean
+from .reconstruction_score import ABLATIONS
+
+
+class _ModelLossState(eqx.Module):
+    source: Mean
+    with_reconstruction: Mean
+    with_ablation: Mean
+
+
+class ModelLoss(AbstractMetric[_ModelLossState]):
+    r"""Mean losses of the model: unchanged, with the reconstruction, and with the ablation.
+
+    Each is, over all $v$ unmasked items of all batches,
+
+    $$\frac{1}{v} \sum_{i=1}^{v} l_i$$
+
+    They are what `ReconstructionScore` and `LossIncrease` compare. Those have smaller standard
+    errors than these would suggest, since the losses of one item rise and fall together.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_model_loss`,
+    `source_model_loss_with_reconstruction` and `source_model_loss_with_zero_ablation`, floating
+    point, all three `[*items]` with `component_idx`, or `[*items, component?]` without it.
+    `component_idx` is as for `ReconstructionScore`. A mask is over the items.
+
+    **Result:** a dictionary of `source`, `with_reconstruction` and `with_zero_ablation`, each
+    float32 `[component?]`, in the units of the losses; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `ablation`: `"zero"`, or `"mean"` to read `source_model_loss_with_mean_ablation` in place of
+        the loss with zeros; the result is then called `with_mean_ablation`.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
+    unknown ablation.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.ModelLoss()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_model_loss=jnp.array([2.0, 1.0]),
+        ...     source_model_loss_with_reconstruction=jnp.array([3.0, 1.5]),
+        ...     source_model_loss_with_zero_ablation=jnp.array([5.0, 4.0]),
+        ... )
+        >>> {name: float(value) for name, value in metric.compute(state).items()}
+        {'source': 1.5, 'with_reconstruction': 2.25, 'with_zero_ablation': 4.5}
+
+    ??? note "Differences from other tools"
+
+        SAELens calls them `ce_loss_without_sae`, `ce_loss_with_sae` and `ce_loss_with_ablation`,
+        dictionary_learning `loss_original`, `loss_reconstructed` and `loss_zero`. They differ in
+        which tokens count: see `next_token_mask`.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+    ablation: Literal["zero", "mean"] = eqx.field(static=True, default="zero")
+
+    def __check_init__(self) -> None:
+        check_num_components(self.num_components)
+        check_choice("ablation", self.ablation, ABLATIONS)
+
+    def _init(self) -> _ModelLossState:
+        return _ModelLossState(*(Mean.empty(self.num_components) for _ in range(3)))
+
+    def _observe(self, batch: Batch) -> _ModelLossState:
+        items, losses = batch.losses(
+            self,
+            "source_model_loss",
+            "source_model_loss_with_reconstruction",
+            f"source_model_loss_with_{self.ablation}_ablation",
+        )
+        return _ModelLossState(*(Mean.observe(items, each) for each in losses))
+
+    def _compute(self, state: _ModelLossState) -> dict[str, Float32[Array, "*component"]]:
+        return {name: mean.mean() for name, mean in self._by_name(state).items()}
+
+    def _standard_error(self, state: _ModelLossState) -> dict[str, Float32[Array, "*component"]]:
+        return {name: mean.standard_error() for name, mean in self._by_name(state).items()}
+
+    def _by_name(self, state: _ModelLossState) -> dict[str, Mean]:
+        return {
+            "source": state.source,
+            "with_reconstruction": state.with_reconstruction,
+            f"with_{self.ablation}_ablation": state.with_ablation,
+        }

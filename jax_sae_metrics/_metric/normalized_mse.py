@@ -1,0 +1,86 @@
+"""The squared error of the reconstruction, relative to the size of each vector."""
+
+import equinox as eqx
+from jaxtyping import Array, Float32, Int
+
+from .._abstract_metric import AbstractMetric
+from .._batch import Batch
+from .._configuration import check_num_components
+from .._functions import squared_error, squared_source
+from .defined_mean import DefinedMean
+from .mean_of_ratios import MeanOfRatios
+
+
+class _NormalizedMSEState(MeanOfRatios):
+    """A type of its own, so that no other metric's state is taken for it."""
+
+
+class NormalizedMSE(AbstractMetric[DefinedMean]):
+    r"""Mean over vectors of the squared error, each relative to its squared norm.
+
+    $$\frac{1}{N} \sum_{n=1}^{N} \frac{|x_n - y_n|^2}{|x_n|^2}$$
+
+    over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations. 1
+    for a reconstruction of zeros.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
+    floating point, `[*batch, component?, input_feature]`.
+
+    **Result:** float32 `[component?]`, at least 0; NaN where nothing was seen. A vector with
+    $|x| = 0$ has no such number: it is skipped, and counted by `num_skipped`.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.NormalizedMSE()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_activations=jnp.array([[2.0, 0.0], [0.0, 4.0], [0.0, 0.0]]),
+        ...     decoded_activations=jnp.array([[2.0, 1.0], [0.0, 3.0], [1.0, 1.0]]),
+        ... )
+        >>> print(metric.compute(state), metric.num_skipped(state))
+        0.15625 1
+
+    ??? note "Differences from other tools"
+
+        The reconstruction term of OpenAI's `sparse_autoencoder` loss, which a vector of zeros makes
+        NaN or infinite. Their paper's normalized MSE is relative to the error of always giving the
+        mean instead: that is `FractionVarianceUnexplained`.
+
+    ??? cite "Reference"
+
+        L. Gao et al., [Scaling and evaluating sparse
+        autoencoders](https://arxiv.org/abs/2406.04093), 2024.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_num_components(self.num_components)
+
+    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
+        """Return how many vectors were skipped, their source activations being zero."""
+        self._check(state)
+        return state.num_skipped.to_int()
+
+    def _init(self) -> DefinedMean:
+        return _NormalizedMSEState.empty(self.num_components)
+
+    def _observe(self, batch: Batch) -> DefinedMean:
+        both = batch.activations(self, "source_activations", "decoded_activations")
+        return _NormalizedMSEState.observe_ratios(
+            both.items, both.sum_per_vector(squared_error), both.sum_per_vector(squared_source)
+        )
+
+    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return state.defined.mean()
+
+    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
+        return state.defined.standard_error()

@@ -1,0 +1,78 @@
+"""Which input features are large in all vectors alike."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
+
+from .._abstract_metric import AbstractMetric
+from .._accumulator import Moments, MomentsRecord
+from .._batch import Batch
+from .._configuration import check_num_components, check_size, component_shape
+from .input_features import check_num_input_features
+
+
+class _OutlierSeverityState(eqx.Module):
+    source: Moments | MomentsRecord
+
+
+class OutlierSeverity(AbstractMetric[_OutlierSeverityState]):
+    r"""How far each input feature is from zero on average, in standard deviations of its own.
+
+    $$\frac{|\bar x_d|}{\sigma_d}, \qquad \bar x_d = \frac{1}{N} \sum_{n=1}^{N} x_{nd}, \qquad
+    \sigma_d^2 = \frac{1}{N} \sum_{n=1}^{N} (x_{nd} - \bar x_d)^2$$
+
+    over all $N$ unmasked vectors of all batches, $x$ the source activations. Transformers have a
+    few massive dimensions, of nearly the same large value in every vector. They dominate what is
+    not centred, such as norms, `NormalizedMSE` and `CosineSimilarity`, and are found by this.
+
+    **Input** of `observe`, `update` and `forward`: `source_activations`, floating point,
+    `[*batch, component?, input_feature]`.
+
+    **Result:** float32 `[component?, input_feature]`, at least 0; NaN where nothing was seen. A
+    feature that is constant has infinity, or NaN if it is always 0.
+
+    **Arguments:**
+
+    - `num_input_features`: size of the last axis.
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for sizes that are not positive integers.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.OutlierSeverity(num_input_features=2)
+        >>> source_activations = jnp.array([[1.0, 101.0], [-1.0, 99.0]])
+        >>> state = metric.update(metric.init(), source_activations=source_activations)
+        >>> print(metric.compute(state))
+        [  0. 100.]
+
+    ??? cite "Reference"
+
+        M. Sun et al., [Massive Activations in Large Language
+        Models](https://arxiv.org/abs/2402.17762), 2024.
+    """
+
+    num_input_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        check_size("num_input_features", self.num_input_features)
+        check_num_components(self.num_components)
+
+    def _init(self) -> _OutlierSeverityState:
+        shape = (*component_shape(self.num_components), self.num_input_features)
+        return _OutlierSeverityState(source=Moments.zeros(shape))
+
+    def _observe(self, batch: Batch) -> _OutlierSeverityState:
+        source = batch.activations(self, "source_activations")
+        check_num_input_features(self, source)
+        return _OutlierSeverityState(source=source.moments_per_feature(_itself))
+
+    def _compute(self, state: _OutlierSeverityState) -> Float32[Array, "*component input_feature"]:
+        return jnp.abs(state.source.mean.to_float()) / jnp.sqrt(state.source.variance())
+
+
+def _itself(activation: Float[Array, ""]) -> Float[Array, ""]:
+    return activation

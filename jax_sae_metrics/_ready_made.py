@@ -1,0 +1,187 @@
+"""What a trainer, and an evaluator, would want: collections by the names that people know."""
+
+from typing import Any
+
+from ._abstract_metric import AbstractMetric
+from ._collection import MetricCollection
+from ._metric import (
+    CosineSimilarity,
+    DeadFeatures,
+    ExplainedVariance,
+    FeatureDensity,
+    FeatureDensityStatistics,
+    KLDivergenceScore,
+    L0Norm,
+    L1AbsoluteLoss,
+    L2Norm,
+    L2NormRatio,
+    L2ReconstructionLoss,
+    LossIncrease,
+    ModelLoss,
+    NormalizedMSE,
+    ReconstructionScore,
+    RelativeReconstructionBias,
+    TopOneAgreement,
+)
+
+
+def training_metrics(
+    num_learned_features: int, num_input_features: int, num_components: int | None = None
+) -> MetricCollection:
+    """What to watch while a sparse autoencoder trains.
+
+    | name | metric |
+    |---|---|
+    | `l0` | `L0Norm` |
+    | `l1` | `L1AbsoluteLoss` |
+    | `mse` | `L2ReconstructionLoss(reduction="sum")`: the sum over input features |
+    | `explained_variance` | `ExplainedVariance`, pooled |
+    | `feature_density` | `FeatureDensity` |
+    | `dead_features` | `DeadFeatures`: not fired for 10 million tokens |
+
+    Activations are read once for all of them. Start anew with `init` for each window, but keep the
+    state of `dead_features`: `state = metrics.init() | {"dead_features": state["dead_features"]}`.
+
+    **Inputs** of the collection: `source_activations`, `learned_activations` and
+    `decoded_activations`.
+
+    **Arguments:**
+
+    - `num_learned_features`: size of the last axis of the learned activations.
+    - `num_input_features`: size of the last axis of the source activations.
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Returns:** a `MetricCollection`. Its `metrics` are a dictionary to build another one from.
+
+    **Raises:** `ValueError` for sizes that are not positive integers.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metrics = jsm.training_metrics(num_learned_features=4, num_input_features=2)
+        >>> state = metrics.update(
+        ...     metrics.init(),
+        ...     source_activations=jnp.array([[2.0, 0.0], [0.0, 4.0]]),
+        ...     learned_activations=jnp.array([[1.0, 0.0, 3.0, 0.0], [0.0, 0.0, 2.0, 0.0]]),
+        ...     decoded_activations=jnp.array([[2.0, 1.0], [0.0, 3.0]]),
+        ... )
+        >>> values = metrics.compute(state)
+        >>> {name: float(values[name]) for name in ("l0", "l1", "mse")}
+        {'l0': 1.5, 'l1': 3.0, 'mse': 1.0}
+
+    ??? note "Differences from other tools"
+
+        `l0`, `l1`, `mse`, `explained_variance` and, of activations that are not negative,
+        `feature_density` are what SAELens reports by these names. Its `dead_features` counts steps,
+        not tokens.
+    """
+    components = num_components
+    return MetricCollection(
+        {
+            "l0": L0Norm(components),
+            "l1": L1AbsoluteLoss(components),
+            "mse": L2ReconstructionLoss(components, reduction="sum"),
+            "explained_variance": ExplainedVariance(num_input_features, components),
+            "feature_density": FeatureDensity(num_learned_features, components),
+            "dead_features": DeadFeatures(num_learned_features, components),
+        }
+    )
+
+
+def evaluation_metrics(
+    num_learned_features: int,
+    num_input_features: int,
+    num_components: int | None = None,
+    *,
+    model_losses: bool = False,
+    logits: bool = False,
+) -> MetricCollection:
+    """What to report of a trained sparse autoencoder.
+
+    | name | metric |
+    |---|---|
+    | `l0` | `L0Norm` |
+    | `l1` | `L1AbsoluteLoss` |
+    | `mse` | `L2ReconstructionLoss(reduction="sum")`: the sum over input features |
+    | `explained_variance` | `ExplainedVariance`, pooled |
+    | `normalized_mse` | `NormalizedMSE` |
+    | `cossim` | `CosineSimilarity` |
+    | `l2_norm/source`, `l2_norm/decoded`, `l2_norm/error` | `L2Norm` |
+    | `l2_ratio` | `L2NormRatio` |
+    | `relative_reconstruction_bias` | `RelativeReconstructionBias`, pooled |
+    | `feature_density` | `FeatureDensity` |
+    | `density/...` | `FeatureDensityStatistics` |
+    | with `model_losses`: `ce_loss_score` | `ReconstructionScore` |
+    | `ce_loss_increase` | `LossIncrease` |
+    | `ce_loss/source`, `ce_loss/with_reconstruction`, `ce_loss/with_zero_ablation` | `ModelLoss` |
+    | with `logits`: `kl_div/score`, `kl_div/with_reconstruction`, `kl_div/with_zero_ablation` | \
+`KLDivergenceScore` |
+    | `top_1_agreement` | `TopOneAgreement` |
+
+    Activations are read once for all of them, and `standard_error` gives the error bars.
+
+    **Inputs** of the collection: `source_activations`, `learned_activations` and
+    `decoded_activations`; with `model_losses` the three losses of `ReconstructionScore`; with
+    `logits` those of `KLDivergenceScore`. Losses have one entry fewer than tokens: give them a
+    `loss_mask` (`next_token_mask`).
+
+    **Arguments:**
+
+    - `num_learned_features`: size of the last axis of the learned activations.
+    - `num_input_features`: size of the last axis of the source activations.
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `model_losses`: whether the losses of the model that is read are given.
+    - `logits`: whether its logits are given.
+
+    **Returns:** a `MetricCollection`. Its `metrics` are a dictionary to build another one from.
+
+    **Raises:** `ValueError` for sizes that are not positive integers.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metrics = jsm.evaluation_metrics(num_learned_features=4, num_input_features=2)
+        >>> state = metrics.update(
+        ...     metrics.init(),
+        ...     source_activations=jnp.array([[2.0, 0.0], [0.0, 4.0]]),
+        ...     learned_activations=jnp.array([[1.0, 0.0, 3.0, 0.0], [0.0, 0.0, 2.0, 0.0]]),
+        ...     decoded_activations=jnp.array([[2.0, 1.0], [0.0, 3.0]]),
+        ... )
+        >>> value, error = metrics.compute(state), metrics.standard_error(state)
+        >>> print(f"{value['explained_variance']:.2f}, cosine {value['cossim']:.2f}")
+        0.80, cosine 0.95
+        >>> print(f"{value['l0']} +- {error['l0']}")
+        1.5 +- 0.5
+
+    ??? note "Differences from other tools"
+
+        `l0`, `l1`, `mse`, `explained_variance`, `cossim`, `l2_ratio`, `ce_loss_score` and, of
+        activations that are not negative, `feature_density` are what SAELens reports by these
+        names. Its `relative_reconstruction_bias` is the mean of the ratios of its batches;
+        `l2_norm_in` and `l2_norm_out` are `l2_norm/source` and `l2_norm/decoded` here,
+        `kl_div_score` is `kl_div/score`.
+    """
+    components = num_components
+    metrics: dict[str, AbstractMetric[Any]] = {
+        "l0": L0Norm(components),
+        "l1": L1AbsoluteLoss(components),
+        "mse": L2ReconstructionLoss(components, reduction="sum"),
+        "explained_variance": ExplainedVariance(num_input_features, components),
+        "normalized_mse": NormalizedMSE(components),
+        "cossim": CosineSimilarity(components),
+        "l2_norm": L2Norm(components),
+        "l2_ratio": L2NormRatio(components),
+        "relative_reconstruction_bias": RelativeReconstructionBias(components),
+        "feature_density": FeatureDensity(num_learned_features, components),
+        "density": FeatureDensityStatistics(num_learned_features, components),
+    }
+    if model_losses:
+        metrics["ce_loss_score"] = ReconstructionScore(components)
+        metrics["ce_loss_increase"] = LossIncrease(components)
+        metrics["ce_loss"] = ModelLoss(components)
+    if logits:
+        metrics["kl_div"] = KLDivergenceScore(components)
+        metrics["top_1_agreement"] = TopOneAgreement(components)
+    return MetricCollection(metrics)

@@ -1,0 +1,25 @@
+"""Which item is which, in the order of the batch."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int32
+
+from .._sharding import unsharded
+from .functions import flatten_items
+
+
+def item_positions(
+    item_shape: tuple[int, ...],
+    component_shape: tuple[int, ...],
+    mask: Bool[Array, "*item_and_component"] | None,
+) -> Int32[Array, "*item_and_component"]:
+    """Which unmasked item of its component each one is, from 1 on; 0 where masked out."""
+    shape = (*item_shape, *component_shape)
+    if mask is None:
+        numbers = jnp.arange(1, math.prod(item_shape) + 1, dtype=jnp.int32)
+        numbers = numbers.reshape(*item_shape, *(1,) * len(component_shape))
+        return jnp.broadcast_to(numbers, shape)
+    mask = unsharded(mask)
+    seen = jnp.cumsum(flatten_items(mask, len(item_shape)), axis=0, dtype=jnp.int32)
+    return jnp.where(mask, seen.reshape(shape), jnp.zeros((), jnp.int32))

@@ -1,0 +1,157 @@
+"""Metrics of the learned activations alone: how many, how large, how often, how long ago."""
+
+import numpy as np
+
+import jax_sae_metrics as jsm
+from metric_case import LEARNED, NUM_LEARNED_FEATURES, MetricCase
+
+QUANTILES = (0.0, 0.05, 0.5, 0.9, 1.0)
+EDGES = (0.1, 0.5, 1.0, 2.0)
+THRESHOLDS = (1, 2, 4)
+
+
+def l0_histogram(learned_activations):
+    l0 = np.count_nonzero(learned_activations, axis=-1)
+    return {
+        "histogram": np.array([np.sum(l0 == n) for n in range(NUM_LEARNED_FEATURES + 1)]),
+        "quantiles": np.quantile(l0, QUANTILES, method="inverted_cdf"),
+    }
+
+
+def activation_statistics(learned_activations, threshold=0.0):
+    by_feature = [f[f > threshold] for f in learned_activations.T]
+    edges = (-np.inf, *EDGES, np.inf)
+    return {
+        "mean_when_active": np.array([f.mean() if f.size else np.nan for f in by_feature]),
+        "second_moment": (learned_activations**2).mean(0),
+        "max": np.array([f.max() if f.size else np.nan for f in by_feature]),
+        "histogram": np.array([np.histogram(f, edges)[0] for f in by_feature]),
+    }
+
+
+def consistent_activation_heuristic(learned_activations, mask):
+    fires = (learned_activations > 0) & mask[..., None]
+    num_prompts = sum(prompt.any(0).astype(int) for prompt in fires)
+    with np.errstate(invalid="ignore"):
+        return fires.sum((0, 1)) / num_prompts
+
+
+def density_statistics(learned_activations):
+    num_fired = (learned_activations > 0).sum(0)
+    density = num_fired / len(learned_activations)
+    alive = density[density > 0]
+    # From the half decade that ends at 1e-8 on; 1 belongs to the one below it.
+    half_decade = np.clip(np.floor(2 * np.log10(alive) + 1e-9) + 16, -1, 15).astype(int)
+    histogram = np.bincount(half_decade + 2, minlength=18)
+    histogram[0] = np.sum(density == 0)
+    return {
+        "histogram": histogram,
+        "above_1e-1": np.sum(density > 0.1),
+        "above_1e-2": np.sum(density > 0.01),
+        "below_1e-5": np.sum(density < 1e-5),
+        "below_1e-6": np.sum(density < 1e-6),
+        "below_1e-7": np.sum(density < 1e-7),
+        "share_of_firing_above_1e-1": num_fired[density > 0.1].sum() / num_fired.sum(),
+        "share_of_firing_above_1e-2": num_fired[density > 0.01].sum() / num_fired.sum(),
+        "alive_fraction": len(alive) / len(density),
+    }
+
+
+def dead_features(learned_activations):
+    # Read backwards, the first firing is the last one.
+    ages = [np.argmax([*(f[::-1] > 0), True]) for f in learned_activations.T]
+    return np.array([sum(age >= threshold for age in ages) for threshold in THRESHOLDS])
+
+
+NOTHING_OF_DENSITIES = {
+    "histogram": 0,
+    "above_1e-1": 0,
+    "above_1e-2": 0,
+    "below_1e-5": 0,
+    "below_1e-6": 0,
+    "below_1e-7": 0,
+    "share_of_firing_above_1e-1": np.nan,
+    "share_of_firing_above_1e-2": np.nan,
+    "alive_fraction": np.nan,
+}
+NOTHING_OF_ACTIVATIONS = {
+    "mean_when_active": np.nan,
+    "second_moment": np.nan,
+    "max": np.nan,
+    "histogram": 0,
+}
+
+CASES = [
+    MetricCase(
+        "L0Norm threshold",
+        lambda c: jsm.L0Norm(c, threshold=0.5),
+        LEARNED,
+        lambda f: (np.abs(f) > 0.5).sum(-1).mean(),
+        np.nan,
+    ),
+    MetricCase(
+        "L0Norm positive",
+        lambda c: jsm.L0Norm(c, absolute=False),
+        LEARNED,
+        lambda f: (f > 0).sum(-1).mean(),
+        np.nan,
+    ),
+    MetricCase(
+        "L0Norm positive threshold",
+        lambda c: jsm.L0Norm(c, threshold=0.5, absolute=False),
+        LEARNED,
+        lambda f: (f > 0.5).sum(-1).mean(),
+        np.nan,
+    ),
+    MetricCase(
+        "L1AbsoluteLoss decoder_weighted",
+        lambda c: jsm.L1AbsoluteLoss(c, decoder_weighted=True),
+        (*LEARNED, "decoder_norms"),
+        lambda f, norms: (np.abs(f) @ norms).mean(),
+        np.nan,
+    ),
+    MetricCase(
+        "L0Histogram",
+        lambda c: jsm.L0Histogram(NUM_LEARNED_FEATURES, c, quantiles=QUANTILES),
+        LEARNED,
+        l0_histogram,
+        {"histogram": 0, "quantiles": np.nan},
+    ),
+    MetricCase(
+        "ActivationStatistics",
+        lambda c: jsm.ActivationStatistics(NUM_LEARNED_FEATURES, c, histogram_edges=EDGES),
+        LEARNED,
+        activation_statistics,
+        NOTHING_OF_ACTIVATIONS,
+    ),
+    MetricCase(
+        "ActivationStatistics threshold",
+        lambda c: jsm.ActivationStatistics(NUM_LEARNED_FEATURES, c, 0.7, EDGES),
+        LEARNED,
+        lambda f: activation_statistics(f, threshold=0.7),
+        NOTHING_OF_ACTIVATIONS,
+    ),
+    MetricCase(
+        "ConsistentActivationHeuristic",
+        lambda c: jsm.ConsistentActivationHeuristic(NUM_LEARNED_FEATURES, c),
+        LEARNED,
+        consistent_activation_heuristic,
+        np.nan,
+        needs_prompts=True,
+    ),
+    MetricCase(
+        "FeatureDensityStatistics",
+        lambda c: jsm.FeatureDensityStatistics(NUM_LEARNED_FEATURES, c),
+        LEARNED,
+        density_statistics,
+        NOTHING_OF_DENSITIES,
+    ),
+    MetricCase(
+        "DeadFeatures",
+        lambda c: jsm.DeadFeatures(NUM_LEARNED_FEATURES, c, thresholds=THRESHOLDS),
+        LEARNED,
+        dead_features,
+        0,
+        skips=("all_reduce",),  # devices went side by side: see test_last_seen.py
+    ),
+]

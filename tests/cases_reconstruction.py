@@ -1,0 +1,110 @@
+"""Cases of metrics of source and decoded activations. See `metric_case.py`."""
+
+import numpy as np
+
+import jax_sae_metrics as jsm
+from metric_case import NUM_INPUT_FEATURES, RECONSTRUCTION, MetricCase
+
+
+def norm(vectors):
+    return np.sqrt((vectors**2).sum(-1))
+
+
+def explained(x, y):
+    return 1 - ((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+
+
+def legacy(x, y):
+    of_vectors = 1 - norm(x - y) ** 2 / norm(x - x.mean(0)) ** 2
+    return of_vectors.sum(), len(x)
+
+
+DEFINITIONS = {
+    "uncentered": lambda x, y: 1 - ((x - y) ** 2).sum() / (x**2).sum(),
+    "residual_variance": lambda x, y: 1 - (x - y).var(0).sum() / x.var(0).sum(),
+    "scalar_mean": lambda x, y: 1 - ((x - y) ** 2).mean() / x.var(),
+    "per_dimension_mean": lambda x, y: np.mean(1 - ((x - y) ** 2).mean(0) / x.var(0)),
+}
+
+CASES = [
+    MetricCase(
+        "ExplainedVariance",
+        lambda c: jsm.ExplainedVariance(NUM_INPUT_FEATURES, c),
+        RECONSTRUCTION,
+        explained,
+        np.nan,
+    ),
+    *(
+        MetricCase(
+            f"ExplainedVariance {definition}",
+            lambda c, definition=definition: jsm.ExplainedVariance(
+                NUM_INPUT_FEATURES, c, definition
+            ),
+            RECONSTRUCTION,
+            oracle,
+            np.nan,
+        )
+        for definition, oracle in DEFINITIONS.items()
+    ),
+    MetricCase(
+        "FractionVarianceUnexplained",
+        lambda c: jsm.FractionVarianceUnexplained(NUM_INPUT_FEATURES, c),
+        RECONSTRUCTION,
+        lambda x, y: 1 - explained(x, y),
+        np.nan,
+    ),
+    MetricCase(
+        "LegacyExplainedVariance",
+        jsm.LegacyExplainedVariance,
+        RECONSTRUCTION,
+        legacy,
+        np.nan,
+        per_batch=True,
+    ),
+    MetricCase(
+        "NormalizedMSE",
+        jsm.NormalizedMSE,
+        RECONSTRUCTION,
+        lambda x, y: (norm(x - y) ** 2 / norm(x) ** 2).mean(),
+        np.nan,
+    ),
+    MetricCase(
+        "L2Norm",
+        jsm.L2Norm,
+        RECONSTRUCTION,
+        lambda x, y: {
+            "source": norm(x).mean(),
+            "decoded": norm(y).mean(),
+            "error": norm(x - y).mean(),
+        },
+        np.nan,
+    ),
+    MetricCase(
+        "L2NormRatio",
+        jsm.L2NormRatio,
+        RECONSTRUCTION,
+        lambda x, y: (norm(y) / norm(x)).mean(),
+        np.nan,
+    ),
+    MetricCase(
+        "CosineSimilarity",
+        jsm.CosineSimilarity,
+        RECONSTRUCTION,
+        lambda x, y: ((x * y).sum(-1) / norm(x) / norm(y)).mean(),
+        np.nan,
+    ),
+    MetricCase(
+        "RelativeReconstructionBias",
+        jsm.RelativeReconstructionBias,
+        RECONSTRUCTION,
+        lambda x, y: (y**2).sum() / (x * y).sum(),
+        np.nan,
+    ),
+    MetricCase(
+        "OutlierSeverity",
+        lambda c: jsm.OutlierSeverity(NUM_INPUT_FEATURES, c),
+        ("source_activations",),
+        lambda x: abs(x.mean(0)) / x.std(0),
+        np.nan,
+    ),
+]

@@ -1,0 +1,476 @@
+"""Functions of dictionaries, and what their matches with true features are good for."""
+
+import dataclasses
+import itertools
+import json
+import pathlib
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+import jax_sae_metrics as jsm
+from benchmarks.compiled import Compiled
+
+GOLDEN = json.loads((pathlib.Path(__file__).parent / "data/saelens_synthetic.json").read_text())
+INPUT_FEATURES = 8
+
+
+def cosines(a, b):
+    """NaN with a zero row."""
+    with np.errstate(invalid="ignore"):
+        a, b = (x / np.sqrt((x**2).sum(1, keepdims=True)) for x in (a, b))
+    return a @ b.T
+
+
+def largest(cosines):
+    """Of each row; NaN where there is none."""
+    found = np.where(np.isnan(cosines), -np.inf, cosines).max(1)
+    return np.where(found == -np.inf, np.nan, found)
+
+
+def to_others(decoder):
+    found = cosines(decoder, decoder)
+    np.fill_diagonal(found, np.nan)
+    return found
+
+
+def mean_of_largest(a, b):
+    found = largest(cosines(a, b))
+    return np.nan if np.isnan(found).all() else np.nanmean(found)
+
+
+def matches(learned, true):
+    found = np.abs(cosines(learned, true))
+    found = np.where(np.isnan(found), -1, found)
+    return np.where(found.max(1) < 0, len(true), found.argmax(1))
+
+
+def uniqueness(learned, true):
+    return len(set(matches(learned, true)) - {len(true)}) / len(learned)
+
+
+def rank(weights):
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(weights.T @ weights), 0, None))
+    portions = values[values > 1e-9 * values.max()] / values.sum()
+    return np.exp(-(portions * np.log(portions)).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A function of one or two dictionaries, and the same in float64."""
+
+    name: str
+    function: Callable
+    oracle: Callable
+    num_dictionaries: int = 2
+    same_shape: bool = False
+
+    def draw(self, rng, num_features=37, num_others=23):
+        """Some rows are zero, and two the same but for sign and length."""
+        sizes = [num_features, num_features if self.same_shape else num_others]
+        arrays = [rng.normal(size=(size, INPUT_FEATURES)) for size in sizes]
+        for array in arrays:
+            array[[3, 11]] = 0
+            array[7] = -2 * array[8]
+        return [array.astype(np.float32) for array in arrays[: self.num_dictionaries]]
+
+
+CASES = [
+    Case("max", jsm.max_cosine_similarity, lambda w: largest(to_others(w)), 1),
+    Case(
+        "max absolute",
+        lambda w: jsm.max_cosine_similarity(w, absolute=True),
+        lambda w: largest(np.abs(to_others(w))),
+        1,
+    ),
+    Case(
+        "encoder and decoder",
+        jsm.encoder_decoder_cosine_similarity,
+        lambda e, w: np.diag(cosines(e, w)),
+        same_shape=True,
+    ),
+    Case("mean of max", jsm.mean_max_cosine_similarity, mean_of_largest),
+    Case("matches", jsm.best_matching_features, matches),
+    Case("uniqueness", jsm.feature_uniqueness, uniqueness),
+    Case("effective rank", jsm.effective_rank, rank, 1),
+]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+# The nearest rows are searched for in blocks: this many rows are more than one.
+MORE_THAN_A_BLOCK = 4101
+
+
+def assert_equal(got, want):
+    want = np.asarray(want)
+    assert got.shape == want.shape
+    if want.dtype.kind in "iu":
+        assert got.dtype == jnp.int32
+        np.testing.assert_array_equal(got, want)
+    else:
+        assert jnp.issubdtype(got.dtype, jnp.floating)
+        assert got.dtype != jnp.bfloat16
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def placed(axis_type, spec):
+    def run(function, *arrays):
+        mesh = jax.make_mesh((8,), ("model",), axis_types=(axis_type,))
+        arrays = [array[: len(array) // 8 * 8] for array in arrays]
+        arrays = [jax.device_put(array, NamedSharding(mesh, spec)) for array in arrays]
+        with jax.set_mesh(mesh):
+            return jax.jit(function)(*arrays), arrays
+
+    return run
+
+
+def vmapped(function, *arrays):
+    stacked = [jnp.stack([array[::-1], array]) for array in arrays]
+    return jax.vmap(function)(*stacked)[1], arrays
+
+
+RUNNERS = {
+    "eager": lambda function, *arrays: (function(*arrays), arrays),
+    "jit": lambda function, *arrays: (jax.jit(function)(*arrays), arrays),
+    "vmap": vmapped,
+    "features on an automatic mesh": placed(AxisType.Auto, P("model")),
+    "features on an explicit mesh": placed(AxisType.Explicit, P("model")),
+    "input features on an explicit mesh": placed(AxisType.Explicit, P(None, "model")),
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@every_case
+def test_equals_numpy(case, runner):
+    arrays = [jnp.asarray(array) for array in case.draw(np.random.default_rng(0))]
+    got, arrays = RUNNERS[runner](case.function, *arrays)
+    assert_equal(got, case.oracle(*(np.asarray(array, np.float64) for array in arrays)))
+
+
+@pytest.mark.parametrize(
+    "dtype", [jnp.bfloat16, jnp.float16, jnp.float64], ids=lambda dtype: jnp.dtype(dtype).name
+)
+@every_case
+def test_equals_numpy_at_every_dtype(case, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        arrays = [jnp.asarray(array, dtype) for array in case.draw(np.random.default_rng(0))]
+        got = case.function(*arrays)
+        assert_equal(got, case.oracle(*(np.asarray(array, np.float64) for array in arrays)))
+        if jnp.issubdtype(got.dtype, jnp.floating) and case.name != "uniqueness":
+            assert got.dtype == (jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
+@every_case
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_lengths_that_float32_cannot_square(case, scale):
+    arrays = case.draw(np.random.default_rng(0))
+    got = case.function(*(jnp.asarray(array * np.float32(scale)) for array in arrays))
+    assert_equal(got, case.oracle(*(np.float64(array) for array in arrays)))
+
+
+@pytest.mark.parametrize("num_features", [4096, MORE_THAN_A_BLOCK])
+@every_case
+def test_more_rows_than_are_searched_at_once(case, num_features):
+    arrays = case.draw(np.random.default_rng(0), num_features, num_features)
+    got = case.function(*(jnp.asarray(array) for array in arrays))
+    assert_equal(got, case.oracle(*(np.float64(array) for array in arrays)))
+
+
+SEARCHES = {
+    "max": lambda w: jsm.max_cosine_similarity(w),
+    "mean of max": lambda w: jsm.mean_max_cosine_similarity(w, w),
+    "matches": lambda w: jsm.best_matching_features(w, w),
+    "uniqueness": lambda w: jsm.feature_uniqueness(w, w),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_never_all_cosines_at_once(name):
+    num_features = 8192
+    weights = jax.ShapeDtypeStruct((num_features, 64), jnp.bfloat16)
+    compiled = Compiled.of(jax.jit(SEARCHES[name]).lower(weights).compile())
+    sizes = [array.size for i in compiled.instructions for array in i.results]
+    assert max(sizes) <= num_features**2 / 4
+    assert compiled.temporary_bytes < 4 * num_features**2 / 3
+
+
+def test_a_block_is_at_least_a_row():
+    many = jax.ShapeDtypeStruct((2**24 + 1, 2), jnp.float32)
+    few = jax.ShapeDtypeStruct((3, 2), jnp.float32)
+    assert jax.eval_shape(jsm.best_matching_features, few, many).shape == (3,)
+    assert jax.eval_shape(jsm.mean_max_cosine_similarity, many, few).shape == ()
+
+
+ONE, ZEROS = jnp.ones((1, 3)), jnp.zeros((4, 3))
+UNDEFINED = {
+    "no other row": (lambda: jsm.max_cosine_similarity(ONE), [np.nan]),
+    "only zero rows beside it": (
+        lambda: jsm.max_cosine_similarity(jnp.concatenate([ONE, ZEROS])),
+        [np.nan] * 5,
+    ),
+    "zeros to others": (lambda: jsm.mean_max_cosine_similarity(ZEROS, ONE), np.nan),
+    "to zeros": (lambda: jsm.mean_max_cosine_similarity(ONE, ZEROS), np.nan),
+    "zeros left out": (
+        lambda: jsm.mean_max_cosine_similarity(jnp.concatenate([ONE, ZEROS]), ONE),
+        1.0,
+    ),
+    "no match for zeros": (lambda: jsm.best_matching_features(ZEROS, ONE), [1] * 4),
+    "no match among zeros": (lambda: jsm.best_matching_features(ONE, ZEROS), [4]),
+    "uniqueness of zeros": (lambda: jsm.feature_uniqueness(ZEROS, ONE), 0.0),
+    "rank of zeros": (lambda: jsm.effective_rank(ZEROS), np.nan),
+    "NaN is no zero": (
+        lambda: jsm.mean_max_cosine_similarity(jnp.array([[jnp.nan, 1.0], [1.0, 0.0]]), jnp.eye(2)),
+        np.nan,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNDEFINED)
+def test_what_has_no_direction(name):
+    function, want = UNDEFINED[name]
+    got = function()
+    assert_equal(got, np.asarray(want, np.int32 if got.dtype == jnp.int32 else None))
+
+
+def test_no_cosine_exceeds_one():
+    rows = jax.random.normal(jax.random.key(0), (512, 3))
+    twice = jnp.concatenate([rows, 3 * rows])
+    assert jnp.max(jsm.max_cosine_similarity(twice)) <= 1
+    assert jnp.max(jsm.encoder_decoder_cosine_similarity(rows, 3 * rows)) <= 1
+    assert jsm.mean_correlation_coefficient(rows, 3 * rows) <= 1
+
+
+def best_assignment(a, b):
+    """Of all assignments, one by one."""
+    found = np.abs(cosines(a, b))
+    found = found if len(a) <= len(b) else found.T
+    rows = range(len(found))
+    return max(
+        np.mean([found[row, column] for row, column in zip(rows, columns, strict=True)])
+        for columns in itertools.permutations(range(found.shape[1]), len(found))
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype", [jnp.float32, jnp.bfloat16], ids=lambda dtype: jnp.dtype(dtype).name
+)
+@pytest.mark.parametrize("sizes", [(4, 6), (6, 4), (5, 5), (1, 3)])
+def test_mean_correlation_coefficient_is_the_best_of_all_assignments(sizes, dtype):
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.normal(size=(size, 3)), dtype) for size in sizes)
+    want = best_assignment(*(np.asarray(array, np.float64) for array in (a, b)))
+    for zeros in ([], [[0.0] * 3]):
+        padded = jnp.concatenate([a, jnp.asarray(zeros, dtype).reshape(-1, 3)])
+        value = jsm.mean_correlation_coefficient(padded, b)
+        assert isinstance(value, float)
+        np.testing.assert_allclose(value, want, rtol=1e-5)
+
+
+def test_mean_correlation_coefficient_of_more_than_a_block():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(MORE_THAN_A_BLOCK, 16)).astype(np.float32)
+    signs = rng.choice([-1, 1], size=(MORE_THAN_A_BLOCK, 1)).astype(np.float32)
+    shuffled = jnp.asarray(rng.permutation(rows * signs))
+    assert jsm.mean_correlation_coefficient(jnp.asarray(rows), shuffled) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_mean_correlation_coefficient_of_placed_arrays(axis_type):
+    rng = np.random.default_rng(0)
+    a, b = (jnp.asarray(rng.normal(size=(size, 8)), jnp.float32) for size in (8, 16))
+    want = jsm.mean_correlation_coefficient(a, b)
+    mesh = jax.make_mesh((8,), ("model",), axis_types=(axis_type,))
+    for spec in (P("model"), P(None, "model")):
+        with jax.set_mesh(mesh):
+            on_mesh = (jax.device_put(array, NamedSharding(mesh, spec)) for array in (a, b))
+            assert jsm.mean_correlation_coefficient(*on_mesh) == pytest.approx(want)
+
+
+def test_mean_correlation_coefficient_of_what_has_no_direction():
+    nan = jnp.array([[jnp.nan, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    assert np.isnan(jsm.mean_correlation_coefficient(ZEROS, ONE))
+    assert np.isnan(jsm.mean_correlation_coefficient(ONE, ZEROS))
+    assert np.isnan(jsm.mean_correlation_coefficient(nan, ONE))
+
+
+@pytest.mark.parametrize("traced", [jax.jit, jax.vmap, jax.grad], ids=["jit", "vmap", "grad"])
+def test_mean_correlation_coefficient_is_not_traced(traced):
+    with pytest.raises(TypeError, match=r"^a: .* on the host .* Call it outside of `jax.jit`"):
+        traced(lambda a: jsm.mean_correlation_coefficient(a, ONE))(jnp.ones((2, 2, 3)))
+
+
+TWO = [
+    jsm.mean_max_cosine_similarity,
+    jsm.mean_correlation_coefficient,
+    jsm.best_matching_features,
+    jsm.feature_uniqueness,
+    jsm.encoder_decoder_cosine_similarity,
+]
+EVERY = [jsm.max_cosine_similarity, jsm.effective_rank, *TWO]
+matrix = jnp.ones((4, 3))
+
+
+@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (jnp.ones((4, 3), jnp.int32), TypeError, "expected a floating-point dtype, got int32"),
+        (jnp.ones(3), ValueError, "expected shape [feature, input_feature]"),
+        (jnp.ones((2, 4, 3)), ValueError, "Call under `jax.vmap` for an axis of models"),
+        (jnp.ones((0, 3)), ValueError, "got shape (0, 3)"),
+    ],
+    ids=["integers", "a vector", "an axis of models", "no rows"],
+)
+def test_a_wrong_dictionary(function, wrong, error, says):
+    others = [matrix] if function in TWO else []
+    with pytest.raises(error, match=re.escape(says)):
+        function(wrong, *others)
+    if others:
+        with pytest.raises(error, match=re.escape(says)):
+            function(matrix, wrong)
+
+
+@pytest.mark.parametrize("function", TWO, ids=lambda function: function.__name__)
+def test_dictionaries_of_different_widths(function):
+    with pytest.raises(ValueError, match=r"got \(4, 3\) and \(3, 4\). Transpose"):
+        function(matrix, matrix.T)
+
+
+def test_an_encoder_of_another_number_of_features():
+    with pytest.raises(ValueError, match=r"encoder and decoder .* got \(4, 3\) and \(1, 3\)"):
+        jsm.encoder_decoder_cosine_similarity(matrix, ONE)
+
+
+decoder, true_features, learned_activations, true_activations = (
+    jnp.asarray(GOLDEN[name], jnp.float32)
+    for name in ("decoder", "true_features", "learned_activations", "true_activations")
+)
+
+
+def test_saelens_measures_of_a_dictionary():
+    value = jsm.mean_correlation_coefficient(decoder, true_features)
+    assert value == pytest.approx(GOLDEN["expected"]["mean_correlation_coefficient"], rel=1e-5)
+    value = jsm.mean_correlation_coefficient(true_features, decoder)
+    want = GOLDEN["expected"]["mean_correlation_coefficient_reversed"]
+    assert value == pytest.approx(want, rel=1e-5)
+    value = jsm.feature_uniqueness(decoder, true_features)
+    assert value == pytest.approx(GOLDEN["expected"]["feature_uniqueness"], rel=1e-5)
+
+
+def classify(metric, *batches, masks=None):
+    state = metric.init()
+    for (learned, true), mask in zip(batches, masks or [None] * len(batches), strict=True):
+        state = metric.update(state, learned_activations=learned, true_activations=true, mask=mask)
+    return metric.compute(state)
+
+
+def of_golden():
+    matched = jsm.best_matching_features(decoder, true_features)
+    return learned_activations, true_activations[..., matched]
+
+
+@pytest.mark.parametrize("sizes", [[400], [1, 150, 249]], ids=["whole", "batches"])
+def test_saelens_classification(sizes):
+    learned, true = of_golden()
+    ends = np.cumsum(sizes)[:-1]
+    batches = zip(np.split(learned, ends), np.split(true, ends), strict=True)
+    value = classify(
+        jsm.LatentClassification(20), *((jnp.asarray(f), jnp.asarray(t)) for f, t in batches)
+    )
+    for name in ("precision", "recall", "f1", "accuracy"):
+        assert value[name] == pytest.approx(GOLDEN["expected"][name], rel=1e-5), name
+
+
+def test_classification_of_batches_is_merged():
+    learned, true = of_golden()
+    metric = jsm.LatentClassification(20)
+    states = [
+        metric.update(metric.init(), learned_activations=learned[part], true_activations=true[part])
+        for part in (slice(100), slice(100, 400))
+    ]
+    assert metric.compute(metric.merge(*states)) == classify(metric, (learned, true))
+
+
+def test_classification_counts_on_beyond_float32_and_32_bits():
+    """2^33 batches, without so many updates."""
+    metric = jsm.LatentClassification(20)
+    learned, true = of_golden()
+    one = metric.update(metric.init(), learned_activations=learned, true_activations=true)
+    many = one
+    for _ in range(33):
+        many = metric.merge(many, many)
+    counts = one.num_true_positives.to_numpy()
+    np.testing.assert_array_equal(many.num_true_positives.to_numpy(), counts << np.uint64(33))
+    for name, value in metric.compute(many).items():
+        np.testing.assert_allclose(value, metric.compute(one)[name], rtol=1e-6)
+
+
+def test_what_a_learned_feature_says_and_when_it_is_right():
+    """Any activation but 0 is a yes; only positive true activations are right."""
+    learned = jnp.array([[1.0], [-1.0], [2.0], [0.0], [0.0], [3.0]])
+    true = jnp.array([[1.0], [2.0], [-1.0], [1.0], [-1.0], [0.0]])
+    value = classify(jsm.LatentClassification(1), (learned, true))
+    want = {"precision": 2 / 4, "recall": 2 / 3, "f1": 4 / 7, "accuracy": 3 / 6}
+    assert {name: float(got) for name, got in value.items()} == pytest.approx(want)
+
+
+def test_undefined_precision_and_recall_count_as_zero():
+    learned = jnp.array([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    true = jnp.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    value = classify(jsm.LatentClassification(3), (learned, true))
+    want = {"precision": 1 / 3, "recall": 1 / 3, "f1": 1 / 3, "accuracy": (0.5 + 0.5 + 1) / 3}
+    assert {name: float(got) for name, got in value.items()} == pytest.approx(want)
+
+
+def test_classification_of_components_and_masks():
+    learned, true = of_golden()
+    kept = jnp.arange(400) % 3 > 0
+    metric = jsm.LatentClassification(20, num_components=2)
+    both = [jnp.stack([leaf, leaf[:, ::-1]], axis=1) for leaf in (learned, true)]
+    mask = jnp.stack([kept, jnp.zeros_like(kept)], axis=1)
+    poisoned = [jnp.where(mask[..., None], leaf, jnp.nan) for leaf in both]
+    value = classify(metric, poisoned, masks=[mask])
+    want = classify(jsm.LatentClassification(20), (learned[kept], true[kept]))
+    for name in value:
+        np.testing.assert_allclose(value[name], [want[name], np.nan], rtol=1e-6)
+
+
+def test_classification_of_nothing():
+    assert all(np.isnan(value) for value in classify(jsm.LatentClassification(3)).values())
+
+
+def test_a_latent_without_a_match_is_never_right():
+    zero_rows = decoder.at[5].set(0)
+    matched = jnp.take(
+        true_activations, jsm.best_matching_features(zero_rows, true_features), axis=-1
+    )
+    assert jnp.isnan(matched[:, 5]).all()
+    state = jsm.LatentClassification(20).observe(
+        learned_activations=learned_activations, true_activations=matched
+    )
+    assert state.num_true_positives[5] == state.num_false_negatives[5] == 0
+    assert state.num_false_positives[5] == (learned_activations[:, 5] != 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("learned", "true", "error", "says"),
+    [
+        (jnp.ones((4, 3)), jnp.ones((4, 2)), ValueError, "true_activations (4, 2)"),
+        (jnp.ones((4, 2)), jnp.ones((4, 2)), ValueError, "Set num_learned_features=2"),
+        (jnp.ones((4, 3)), None, TypeError, "true_activations: LatentClassification needs"),
+        (jnp.ones((4, 3)), jnp.ones((4, 3), bool), TypeError, "got bool"),
+        (
+            jsm.TopKActivations(jnp.ones((4, 1)), jnp.ones((4, 1), jnp.int32), 3),
+            jnp.ones((4, 3)),
+            TypeError,
+            "learned_activations: expected an array, got TopKActivations",
+        ),
+    ],
+    ids=["not aligned", "another number", "no truth", "boolean truth", "TopK"],
+)
+def test_wrong_inputs_of_classification(learned, true, error, says):
+    with pytest.raises(error, match=re.escape(says)):
+        classify(jsm.LatentClassification(3), (learned, true))
