@@ -41,6 +41,7 @@ class Program(NamedTuple):
     arguments: PyTree
     specs: PyTree
     activations: int  # entries on each chip
+    inputs: int | None = None  # of source activations, and of decoded ones
 
 
 def main() -> None:
@@ -81,44 +82,53 @@ def main() -> None:
 
 
 def updates(mesh: Mesh, is_quick: bool) -> Iterator[Program]:
-    """The training collection on a batch that is split over all chips."""
+    """Each collection on a batch that is split over all chips."""
     batch, learned, num_input = (64, 256, 32) if is_quick else (4096, 16384, 512)
-    metrics = training_collection(learned)
-    for dtype in (jnp.float32, jnp.bfloat16):
-        inputs = {
-            name: jax.ShapeDtypeStruct((batch * mesh.size, size), dtype)
-            for name, size in (
-                ("source_activations", num_input),
-                ("learned_activations", learned),
-                ("decoded_activations", num_input),
+    for name, metrics in _collections(learned, num_input).items():
+        for dtype in (jnp.float32, jnp.bfloat16):
+            inputs = {
+                name: jax.ShapeDtypeStruct((batch * mesh.size, size), dtype)
+                for name, size in (
+                    ("source_activations", num_input),
+                    ("learned_activations", learned),
+                    ("decoded_activations", num_input),
+                )
+            }
+            yield Program(
+                name=f"{name}, {jnp.dtype(dtype).name}",
+                function=lambda state, inputs, metrics=metrics: metrics.update(state, **inputs),
+                arguments=(jax.eval_shape(metrics.init), inputs),
+                specs=(P(), P("data")),
+                activations=batch * learned,
+                inputs=batch * num_input,
             )
-        }
-        yield Program(
-            name=f"update, {jnp.dtype(dtype).name}",
-            function=lambda state, inputs: metrics.update(state, **inputs),
-            arguments=(jax.eval_shape(metrics.init), inputs),
-            specs=(P(), P("data")),
-            activations=batch * learned,
-        )
 
 
 def train_steps(mesh: Mesh, is_quick: bool) -> Iterator[Program]:
-    """A step in bf16, without and with the training collection, data-parallel."""
+    """A step in bf16, without and with each collection, data-parallel."""
     batch, num_input, learned = (64, 32, 256) if is_quick else (4096, 1024, 32768)
-    metrics = training_collection(learned)
     source = jax.ShapeDtypeStruct((batch * mesh.size, num_input), jnp.bfloat16)
-    for name, observe, accumulate, empty in (
-        ("step without metrics", observe_nothing, accumulate_nothing, None),
-        ("step with metrics", metrics.observe, metrics.accumulate, jax.eval_shape(metrics.init)),
-    ):
+    steps = {"without metrics": (observe_nothing, accumulate_nothing, None)}
+    for name, metrics in _collections(learned, num_input).items():
+        empty = jax.eval_shape(metrics.init)
+        steps[f"with {name}"] = (metrics.observe, metrics.accumulate, empty)
+    for name, (observe, accumulate, empty) in steps.items():
         step = TrainStep(Sizes(batch, num_input, learned), observe, accumulate, jnp.bfloat16)
         yield Program(
-            name=f"{name}, bfloat16",
+            name=f"step {name}, bfloat16",
             function=lambda state, source, step=step: step(state, source=source),
             arguments=(jax.eval_shape(step.init, empty), source),
             specs=(P(), P("data")),
             activations=batch * learned,
         )
+
+
+def _collections(learned: int, num_input: int) -> dict[str, jsm.MetricCollection]:
+    return {
+        "training collection": training_collection(learned),
+        "training_metrics": jsm.training_metrics(learned, num_input),
+        "evaluation_metrics": jsm.evaluation_metrics(learned, num_input),
+    }
 
 
 def wide_top_k(mesh: Mesh, is_quick: bool) -> Iterator[Program]:
@@ -141,7 +151,7 @@ def wide_top_k(mesh: Mesh, is_quick: bool) -> Iterator[Program]:
 
 
 PROGRAMS = {
-    "the training collection, 4096 x 16384 activations and 2 x 4096 x 512 on each chip": updates,
+    "updates, 4096 x 16384 activations and 2 x 4096 x 512 on each chip": updates,
     "a train step, batch 4096 on each chip, 1024 input and 32768 learned features": train_steps,
     "density of 2^24 features, 4096 vectors with 64 values on each row of chips": wide_top_k,
 }
@@ -168,6 +178,9 @@ def _rows(
                 "target": str(target),
                 "program": program.name,
                 "reads": compiled.num_reads(program.activations),
+                "reads_of_source_and_decoded": (
+                    None if program.inputs is None else compiled.num_reads(program.inputs)
+                ),
                 "bytes_accessed": compiled.bytes_accessed,
                 "temporary_bytes": compiled.temporary_bytes,
                 "modelled_seconds": compiled.modelled_seconds,
@@ -191,6 +204,7 @@ def _for_people(row: dict[str, Any]) -> dict[str, str]:
         "target": row["target"],
         "program": row["program"],
         "reads": str(row["reads"]),
+        "of source, decoded": str(row["reads_of_source_and_decoded"] or ""),
         "accessed": "" if accessed is None else in_bytes(accessed),
         "temporaries": in_bytes(row["temporary_bytes"]),
         # A negative sum of the compiler's model means that it has no estimate of some part.

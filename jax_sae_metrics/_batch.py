@@ -67,7 +67,9 @@ class Batch:
         return Activations(
             arrays=tuple(arrays.values()),
             items=self._vectors(metric, arrays[names[0]]),
-            shared=self._shared.setdefault((names, components), SharedReductions(self._inputs)),
+            shared=self._shared.setdefault(
+                (names, components), SharedReductions(self._inputs, self.axis_name)
+            ),
         )
 
     def per_feature(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Float32
 
+from ._accumulator import AxisName
 from ._items import Items
 from ._reductions import (
     Function,
@@ -59,8 +60,9 @@ class SharedReductions:
     rehearsal.
     """
 
-    def __init__(self, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, inputs: Mapping[str, Any], axis_name: AxisName | None) -> None:
         self._inputs = inputs
+        self._axis_name = axis_name
         self._wanted: list[_Request] = []
         self._results: Iterator[Array] | None = None
         self._centres: dict[Centre, Array] = {}
@@ -93,7 +95,9 @@ class SharedReductions:
         if self._is_rehearsal:
             return _stand_in("largest", centre.function, 0, arrays, items)
         if centre not in self._centres:
-            self._centres[centre] = near_mean(centre.function, arrays, items.mask, len(items.shape))
+            self._centres[centre] = near_mean(
+                centre.function, arrays, items.mask, len(items.shape), self._axis_name
+            )
         return self._centres[centre]
 
     def _reduce_all(self, arrays: tuple[Array, ...], items: Items) -> list[Array]:

@@ -132,8 +132,8 @@ class SparseActivations:
         """`[component?, feature]`: the last unmasked item of which the function is True."""
         _check_at_zero(function, 0, 0.0)
         happened = self._apply(function, (), self.items.mask)
-        mask = self.items.mask if self.items.mask is None else unsharded(self.items.mask)
-        positions = item_positions(self.items.shape, self.items.component_shape, mask)
+        items = self.items
+        positions = item_positions(items.shape, items.component_shape, items.mask)
         positions = jnp.where(happened, positions[..., None], jnp.zeros((), jnp.int32))
         return self._scattered(positions, is_maximum=True)
 

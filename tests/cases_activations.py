@@ -36,6 +36,10 @@ def consistent_activation_heuristic(learned_activations, mask):
         return fires.sum((0, 1)) / num_prompts
 
 
+def share(num_fired, of_these):
+    return num_fired[of_these].sum() / num_fired.sum() if num_fired.any() else np.nan
+
+
 def density_statistics(learned_activations):
     num_fired = (learned_activations > 0).sum(0)
     density = num_fired / len(learned_activations)
@@ -51,8 +55,8 @@ def density_statistics(learned_activations):
         "below_1e-5": np.sum(density < 1e-5),
         "below_1e-6": np.sum(density < 1e-6),
         "below_1e-7": np.sum(density < 1e-7),
-        "share_of_firing_above_1e-1": num_fired[density > 0.1].sum() / num_fired.sum(),
-        "share_of_firing_above_1e-2": num_fired[density > 0.01].sum() / num_fired.sum(),
+        "share_of_firing_above_1e-1": share(num_fired, density > 0.1),
+        "share_of_firing_above_1e-2": share(num_fired, density > 0.01),
         "alive_fraction": len(alive) / len(density),
     }
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 
 from ..measure import Comparison
 from ..report import Facts
-from . import counters, reconstruction, top_k, train_step, update
+from . import counters, ready_made, reconstruction, top_k, train_step, update
 
 # A suite is asked for builders rather than comparisons: the arrays of one are gone before the next.
 Builder = Callable[[], Comparison | Facts]
 
 SUITES: dict[str, Callable[[bool], Iterator[Builder]]] = {
     "update": update.suite,
+    "ready_made": ready_made.suite,
     "reconstruction": reconstruction.suite,
     "train_step": train_step.suite,
     "top_k": top_k.suite,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import jax
 from jaxtyping import PyTree
 
+import jax_sae_metrics as jsm
+
 from ..inputs import NUM_INPUT_FEATURES
 from ..jitted import jitted
 from ..measure import Comparison, Contender, Figure
@@ -40,7 +42,11 @@ def suite(is_quick: bool) -> "Iterator[Builder]":
 
 
 def _compare(sizes: Sizes) -> Comparison:
-    metrics = training_collection(sizes.learned)
+    collections = {
+        "training collection": training_collection(sizes.learned),
+        "training_metrics": jsm.training_metrics(sizes.learned, sizes.input),
+        "evaluation_metrics": jsm.evaluation_metrics(sizes.learned, sizes.input),
+    }
     keys = jax.random.split(jax.random.key(2))
     batches = [{"source": jax.random.normal(key, (sizes.batch, sizes.input))} for key in keys]
 
@@ -59,7 +65,10 @@ def _compare(sizes: Sizes) -> Comparison:
         dtype="float32",
         contenders=[
             contender(WITHOUT, None, observe_nothing, accumulate_nothing),
-            contender("training collection", metrics.init(), metrics.observe, metrics.accumulate),
+            *(
+                contender(name, metrics.init(), metrics.observe, metrics.accumulate)
+                for name, metrics in collections.items()
+            ),
             contender(
                 "naive JAX metrics", naive.init(sizes.learned), naive.observe, naive.accumulate
             ),

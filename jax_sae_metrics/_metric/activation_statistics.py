@@ -43,7 +43,8 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     - `"mean_when_active"`, `"max"`: float32 `[component?, learned_feature]`, in units of the
         activations; NaN where the feature was never active.
     - `"second_moment"`: float32 `[component?, learned_feature]`, over all vectors, active or not;
-        NaN where nothing was seen. Divided by the density, it is that of the active ones.
+        NaN where nothing was seen. Divided by the density, it is that of the active ones, if all
+        others are 0.
     - `"histogram"`: integer `[component?, learned_feature, bin]`, how many active activations were
         below the first edge, from each edge on up to the next, and from the last edge on: one bin
         more than there are edges. int64 under x64, else int32, saturating at its largest value.

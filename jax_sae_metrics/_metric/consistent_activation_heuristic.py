@@ -55,8 +55,8 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
 
     ??? note "Differences from other tools"
 
-        Equal to that of SAELens, which counts in float32 (to 2^24) and has no threshold and no
-        component axis.
+        Equal to that of SAELens where no activation is negative: it counts those that are not 0,
+        in float32 (to 2^24), and has no threshold and no component axis.
 
     ??? cite "Reference"
 

@@ -39,8 +39,8 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
 
-    **Result:** integer `[component?, threshold]`, int64 under x64 and else int32. 0 where nothing
-    was seen. `tokens_since_fired` gives the age of each feature.
+    **Result:** integer `[component?, threshold]`, int64 under x64 and else int32;
+    0 where nothing was seen. `tokens_since_fired` gives the age of each feature.
 
     **Arguments:**
 
@@ -72,7 +72,8 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     ??? cite "Reference"
 
         L. Gao et al., [Scaling and evaluating sparse autoencoders](https://arxiv.org/abs/2406.04093),
-        2024: dead are the features that have not fired for 10 million tokens, the default here.
+        2024: dead are the features that have not fired for 10 million tokens, the default here
+        (their code counts steps of a batch, and activations above 1e-3).
     """
 
     num_learned_features: int = eqx.field(static=True)

@@ -81,10 +81,11 @@ class ExplainedVariance(AbstractMetric[ReconstructionMoments]):
     ??? note "Differences from other tools"
 
         Pooled is what SAELens 6.54 reports as `explained_variance` and scikit-learn's `r2_score`
-        with `variance_weighted`; 1 minus it is sparsify's FVU. Other definitions: residual variance
-        is dictionary_learning's `frac_variance_explained`, there averaged over batches; scalar mean
-        is in overcomplete; the per-dimension mean is scikit-learn's `uniform_average`, which has 1
-        or 0 for a constant dimension. What SAELens calls legacy is `LegacyExplainedVariance`.
+        with `variance_weighted`; sparsify's FVU is 1 minus it, batch by batch. Other definitions:
+        residual variance is dictionary_learning's `frac_variance_explained`, there averaged over
+        batches; scalar mean is in overcomplete; the per-dimension mean is scikit-learn's
+        `uniform_average`, which has 1 or 0 for a constant dimension. What SAELens calls legacy is
+        `LegacyExplainedVariance`.
 
         Not offered: what SAEBench's core evaluation and some older versions of SAELens compute.
         They subtract from a mean of $x^2$ a square of means of $x^2$, which has units of $x^4$: it

@@ -100,8 +100,9 @@ class L2ReconstructionLoss(AbstractMetric[Mean]):
 
     ??? note "Differences from other tools"
 
-        Mean over input features as in the torch version and OpenAI's code; SAELens and
-        dictionary_learning report the sum over input features under the name MSE.
+        Mean over input features as in the torch version and OpenAI's code; SAELens reports the sum
+        over input features as `mse`, dictionary_learning's trainers as `mse_loss` or `l2_loss`. The
+        `l2_loss` of dictionary_learning's evaluation is a mean norm: see `L2Norm`.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

@@ -1,4 +1,4 @@
-"""Which input features are large in all vectors alike."""
+"""How much of the source activations is the same in all vectors."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,20 +16,22 @@ class _OutlierSeverityState(eqx.Module):
 
 
 class OutlierSeverity(AbstractMetric[_OutlierSeverityState]):
-    r"""How far each input feature is from zero on average, in standard deviations of its own.
+    r"""How far the source activations are from zero on average, in standard deviations.
 
-    $$\frac{|\bar x_d|}{\sigma_d}, \qquad \bar x_d = \frac{1}{N} \sum_{n=1}^{N} x_{nd}, \qquad
+    $$\gamma = \frac{\lVert \bar x \rVert}{\lVert \sigma \rVert}, \qquad
+    \bar x_d = \frac{1}{N} \sum_{n=1}^{N} x_{nd}, \qquad
     \sigma_d^2 = \frac{1}{N} \sum_{n=1}^{N} (x_{nd} - \bar x_d)^2$$
 
     over all $N$ unmasked vectors of all batches, $x$ the source activations. Transformers have a
-    few massive dimensions, of nearly the same large value in every vector. They dominate what is
-    not centred, such as norms, `NormalizedMSE` and `CosineSimilarity`, and are found by this.
+    few massive dimensions, of nearly the same large value in every vector. Where $\gamma$ is above
+    1, they dominate what is not centred, such as norms, `NormalizedMSE` and `CosineSimilarity`, and
+    many features of a new autoencoder never fire.
 
     **Input** of `observe`, `update` and `forward`: `source_activations`, floating point,
     `[*batch, component?, input_feature]`.
 
-    **Result:** float32 `[component?, input_feature]`, at least 0; NaN where nothing was seen. A
-    feature that is constant has infinity, or NaN if it is always 0.
+    **Result:** float32 `[component?]`, at least 0; NaN where nothing was seen, infinity where all
+    vectors are the same.
 
     **Arguments:**
 
@@ -43,15 +45,16 @@ class OutlierSeverity(AbstractMetric[_OutlierSeverityState]):
         >>> import jax.numpy as jnp
         >>> import jax_sae_metrics as jsm
         >>> metric = jsm.OutlierSeverity(num_input_features=2)
-        >>> source_activations = jnp.array([[1.0, 101.0], [-1.0, 99.0]])
+        >>> source_activations = jnp.array([[3.0, 101.0], [-3.0, 93.0]])
         >>> state = metric.update(metric.init(), source_activations=source_activations)
         >>> print(metric.compute(state))
-        [  0. 100.]
+        19.4
 
     ??? cite "Reference"
 
-        M. Sun et al., [Massive Activations in Large Language
-        Models](https://arxiv.org/abs/2402.17762), 2024.
+        E. Simon et al., [On the Relationship Between Activation Outliers and Feature Death in
+        Sparse Autoencoders](https://arxiv.org/abs/2605.31518), 2026. The dimensions: M. Sun et al.,
+        [Massive Activations in Large Language Models](https://arxiv.org/abs/2402.17762), 2024.
     """
 
     num_input_features: int = eqx.field(static=True)
@@ -70,9 +73,10 @@ class OutlierSeverity(AbstractMetric[_OutlierSeverityState]):
         check_num_input_features(self, source)
         return _OutlierSeverityState(source=source.moments_per_feature(_itself))
 
-    def _compute(self, state: _OutlierSeverityState) -> Float32[Array, "*component input_feature"]:
-        return jnp.abs(state.source.mean.to_float()) / jnp.sqrt(state.source.variance())
+    def _compute(self, state: _OutlierSeverityState) -> Float32[Array, "*component"]:
+        squared_mean = jnp.sum(jnp.square(state.source.mean.to_float()), axis=-1)
+        return jnp.sqrt(squared_mean) / jnp.sqrt(jnp.sum(state.source.variance(), axis=-1))
 
 
-def _itself(activation: Float[Array, ""]) -> Float[Array, ""]:
-    return activation
+def _itself(source: Float[Array, ""]) -> Float[Array, ""]:
+    return source

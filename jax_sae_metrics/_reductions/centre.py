@@ -6,6 +6,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32
 
+from .._accumulator import AxisName
 from .functions import Function, Term, apply, flatten_items
 from .plain import plain_sum
 
@@ -19,17 +20,19 @@ def near_mean(
     arrays: tuple[Float[Array, "..."], ...],
     mask: Bool[Array, "*item_and_component"] | None,
     num_item_axes: int,
+    axis_name: AxisName | None,
 ) -> Float32[Array, "*component feature"]:
     """The mean of the function over 64 unmasked items, or over all if there are fewer.
 
-    0 where everything is masked out. Of values that are all the same, exactly that value.
+    With `axis_name`, over so many of each device. 0 where everything is masked out. Of values that
+    are all the same, exactly that value.
     """
     if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
         return _mean_of_all(function, arrays, mask, num_item_axes)
     rows, row_mask = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
     num_items = len(rows[0])
     if num_items == 0:
-        return jnp.zeros(rows[0].shape[1:], jnp.float32)
+        return jnp.zeros(rows[0].shape[1:], jnp.float32)  # on all devices alike
     num_sampled = min(num_items, _NUM_SAMPLED)
     starts = np.arange(num_sampled) * num_items // num_sampled
     valid = jnp.ones((num_sampled, *rows[0].shape[1:-1]), bool)
@@ -47,8 +50,23 @@ def near_mean(
         sampled = [x[starts] for x in rows]
     (values,) = apply((Term(function),), ((),), tuple(sampled), valid)
     offsets = jnp.where(valid[..., None], values - values[:1], jnp.zeros((), values.dtype))
-    num_valid = jnp.maximum(jnp.sum(valid, 0, dtype=values.dtype), 1)[..., None]
-    return (values[0] + jnp.sum(offsets, 0) / num_valid).astype(jnp.float32)
+    num_valid = jnp.sum(valid, 0, dtype=jnp.float32)[..., None]
+    centre = values[0] + jnp.sum(offsets, 0) / jnp.maximum(num_valid, 1)
+    return _over_devices(centre.astype(jnp.float32), num_valid, axis_name)
+
+
+def _over_devices(
+    centre: Float32[Array, "*component feature"],
+    num_valid: Float32[Array, "*component 1"],
+    axis_name: AxisName | None,
+) -> Float32[Array, "*component feature"]:
+    """The mean of all devices' centres."""
+    if axis_name is None:
+        return centre
+    some = lax.pmax(jnp.where(num_valid > 0, centre, -jnp.inf), axis_name)
+    offset = jnp.where(num_valid > 0, (centre - some) * num_valid, 0)
+    offset, num_valid = lax.psum((offset, num_valid), axis_name)
+    return jnp.where(num_valid > 0, some + offset / jnp.maximum(num_valid, 1), 0)
 
 
 def _mean_of_all(

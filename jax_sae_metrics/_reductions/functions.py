@@ -56,11 +56,12 @@ def columns(terms: Kinds, constants: Kinds, rows: Rows, apart: Numbers = None) -
     last = apply(terms.last, constants.last, arrays, mask, apart=apart)
     if rows.positions is not None:
         positions = rows.positions[..., None]
-        last = [jnp.where(value, positions, jnp.zeros((), positions.dtype)) for value in last]
-    maxima = (*(value.astype(jnp.float32) for value in largest), *last)
+        # Not `where`, which for no rows takes its result from the positions alone: those of all
+        # devices are the same, and a scan over what each device has must not begin with that.
+        last = [positions * value.astype(positions.dtype) for value in last]
     return [
         *(Column(values, is_maximum=False) for values in summed),
-        *(Column(values, is_maximum=True) for values in maxima),
+        *(Column(values, is_maximum=True) for values in (*largest, *last)),
     ]
 
 

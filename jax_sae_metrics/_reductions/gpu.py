@@ -129,7 +129,7 @@ class _Tiles(NamedTuple):
 
     def largest(self, term: Term) -> Array:
         first, second = self._halves(_ROW_AXIS, term, (), -math.inf)
-        return jnp.maximum(first, second).astype(jnp.float32)
+        return jnp.maximum(first, second)
 
     def last_row(self, term: Term) -> Array:
         """From 1 on within the tile; 0 for none."""

@@ -27,7 +27,7 @@ def plain_reduce(column: Column, axes: tuple[int, ...], highest: int) -> Array:
     values, is_maximum = column
     if not is_maximum:
         return plain_sum(values, axes, highest)
-    dtype = values.dtype
+    dtype = jnp.int32 if values.dtype == jnp.int32 else jnp.float32
     if dtype == jnp.int32 and highest <= _MAX_FLOAT_COUNT:
         values = values.astype(jnp.float32)
     return jnp.max(values, axes, initial=lowest(values.dtype)).astype(dtype)
