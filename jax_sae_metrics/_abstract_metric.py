@@ -23,7 +23,8 @@ class AbstractMetric(eqx.Module, Generic[State]):
     passes through `jax.jit` without a retrace. It writes `_init` (which accumulators there are,
     all empty), `_observe` (what one batch adds to each) and `_compute` (what they mean). The
     public functions below are derived from those and the same for every metric. All are pure and
-    legal under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`.
+    legal under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`. A metric that is a mean or a
+    ratio of sums may also write `_standard_error`, of its state.
 
     !!! Example
 
@@ -168,8 +169,8 @@ class AbstractMetric(eqx.Module, Generic[State]):
         error = self._standard_error(state)
         if error is None:
             raise TypeError(
-                f"{type(self).__name__} has no standard error: its value is neither a mean nor a "
-                "ratio of sums over independent items."
+                f"{self} has no standard error: what it measures is neither a mean nor a ratio of "
+                "sums over independent items. A metric of your own may define `_standard_error`."
             )
         return error
 

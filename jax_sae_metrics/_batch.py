@@ -31,6 +31,7 @@ class Batch:
         self._inputs = {name: value for name, value in inputs.items() if value is not None}
         self._read: set[str] = set()
         self._shared: dict[Any, SharedReductions] = {}
+        self._batch_axes: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
         self.axis_name = axis_name
 
     def observe(self, metric: Any) -> Any:
@@ -66,7 +67,7 @@ class Batch:
         _check_same(metric, {name: array.shape for name, array in arrays.items()}, "shape")
         return Activations(
             arrays=tuple(arrays.values()),
-            items=self._vectors(metric, arrays[names[0]]),
+            items=self._vectors(metric, names[0], arrays[names[0]]),
             shared=self._shared.setdefault(
                 (names, components), SharedReductions(self._inputs, self.axis_name)
             ),
@@ -89,12 +90,19 @@ class Batch:
         given = lax.stop_gradient(given)
         values = given.values
         _check_activations(metric, "values of learned_activations", values, _components(metric))
-        return SparseActivations(given, self._vectors(metric, values), self._inputs)
+        items = self._vectors(metric, "learned_activations", values)
+        return SparseActivations(given, items, self._inputs)
 
-    def _vectors(self, metric: object, array: Array) -> Items:
+    def _vectors(self, metric: object, given: str, array: Array) -> Items:
         """The activation vectors along the last axis of `array`, as items."""
         components = _components(metric)
         shape = array.shape[: array.ndim - 1 - len(components)]
+        name, seen = self._batch_axes.setdefault(components, (given, shape))
+        if seen != shape:
+            raise ValueError(
+                f"{given}: {_name(metric)} expects the batch axes of {name}, {seen}, got {shape}. "
+                "Activations of one call belong to the same vectors."
+            )
         return Items(shape, components, self._mask(metric, shape, components, ("mask",)))
 
     def losses(self, metric: object, *names: str) -> tuple[Items, tuple[Array, ...]]:

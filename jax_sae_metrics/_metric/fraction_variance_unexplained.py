@@ -75,4 +75,4 @@ class FractionVarianceUnexplained(AbstractMetric[ReconstructionMoments]):
         return state.fraction_unexplained()
 
     def _standard_error(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
-        return state.about_mean.standard_error()
+        return state.standard_error()

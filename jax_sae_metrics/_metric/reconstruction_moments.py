@@ -61,6 +61,16 @@ class ReconstructionMoments(eqx.Module):
         errors, deviations = self.squared_errors(), self.squared_deviations()
         return ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
 
+    def standard_error(self) -> Float32[Array, "*component"]:
+        """Of the fraction unexplained.
+
+        Vectors are closer to the mean of their own batch than to that of all. What that makes of
+        the sum of their distances is known, and is scaled away.
+        """
+        deviations = jnp.sum(self.squared_deviations(), -1)
+        scale = deviations / self.about_mean.denominator.to_float()
+        return self.about_mean.standard_error() / scale
+
 
 def squared_distances(
     moments: Moments | MomentsRecord,

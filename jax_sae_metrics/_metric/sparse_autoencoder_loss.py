@@ -114,11 +114,6 @@ class SparseAutoencoderLoss(AbstractMetric[Mean]):
     def _observe(self, batch: Batch) -> Mean:
         both = batch.activations(self, "source_activations", "decoded_activations")
         learned = batch.learned_activations(self)
-        if learned.items.shape != both.items.shape:
-            raise ValueError(
-                "learned_activations: SparseAutoencoderLoss expects the batch axes of "
-                f"source_activations, {both.items.shape}, got {learned.items.shape}."
-            )
         l2 = both.sum_per_vector(squared_error) / both.num_features
         l1 = learned.sum_per_vector(absolute)
         return _SparseAutoencoderLossState.observe(both.items, l2 + self.l1_coefficient * l1)

@@ -49,10 +49,11 @@ def near_mean(
     else:
         sampled = [x[starts] for x in rows]
     (values,) = apply((Term(function),), ((),), tuple(sampled), valid)
+    values = values.astype(jnp.float32)
     offsets = jnp.where(valid[..., None], values - values[:1], jnp.zeros((), values.dtype))
     num_valid = jnp.sum(valid, 0, dtype=jnp.float32)[..., None]
     centre = values[0] + jnp.sum(offsets, 0) / jnp.maximum(num_valid, 1)
-    return _over_devices(centre.astype(jnp.float32), num_valid, axis_name)
+    return _over_devices(centre, num_valid, axis_name)
 
 
 def _over_devices(
