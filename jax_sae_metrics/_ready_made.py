@@ -76,17 +76,9 @@ def training_metrics(
         `feature_density` are what SAELens reports by these names. Its `dead_features` counts steps,
         not tokens.
     """
-    components = num_components
-    return MetricCollection(
-        {
-            "l0": L0Norm(components),
-            "l1": L1AbsoluteLoss(components),
-            "mse": L2ReconstructionLoss(components, reduction="sum"),
-            "explained_variance": ExplainedVariance(num_input_features, components),
-            "feature_density": FeatureDensity(num_learned_features, components),
-            "dead_features": DeadFeatures(num_learned_features, components),
-        }
-    )
+    metrics = _always_wanted(num_learned_features, num_input_features, num_components)
+    metrics["dead_features"] = DeadFeatures(num_learned_features, num_components)
+    return MetricCollection(metrics)
 
 
 def evaluation_metrics(
@@ -105,13 +97,13 @@ def evaluation_metrics(
     | `l1` | `L1AbsoluteLoss` |
     | `mse` | `L2ReconstructionLoss(reduction="sum")`: the sum over input features |
     | `explained_variance` | `ExplainedVariance`, pooled |
+    | `feature_density` | `FeatureDensity` |
+    | `density/...` | `FeatureDensityStatistics` |
     | `normalized_mse` | `NormalizedMSE` |
     | `cossim` | `CosineSimilarity` |
     | `l2_norm/source`, `l2_norm/decoded`, `l2_norm/error` | `L2Norm` |
     | `l2_ratio` | `L2NormRatio` |
     | `relative_reconstruction_bias` | `RelativeReconstructionBias`, pooled |
-    | `feature_density` | `FeatureDensity` |
-    | `density/...` | `FeatureDensityStatistics` |
     | with `model_losses`: `ce_loss_score` | `ReconstructionScore` |
     | `ce_loss_increase` | `LossIncrease` |
     | `ce_loss/source`, `ce_loss/with_reconstruction`, `ce_loss/with_zero_ablation` | `ModelLoss` |
@@ -164,18 +156,13 @@ def evaluation_metrics(
         `kl_div_score` is `kl_div/score`.
     """
     components = num_components
-    metrics: dict[str, AbstractMetric[Any]] = {
-        "l0": L0Norm(components),
-        "l1": L1AbsoluteLoss(components),
-        "mse": L2ReconstructionLoss(components, reduction="sum"),
-        "explained_variance": ExplainedVariance(num_input_features, components),
+    metrics = _always_wanted(num_learned_features, num_input_features, components) | {
+        "density": FeatureDensityStatistics(num_learned_features, components),
         "normalized_mse": NormalizedMSE(components),
         "cossim": CosineSimilarity(components),
         "l2_norm": L2Norm(components),
         "l2_ratio": L2NormRatio(components),
         "relative_reconstruction_bias": RelativeReconstructionBias(components),
-        "feature_density": FeatureDensity(num_learned_features, components),
-        "density": FeatureDensityStatistics(num_learned_features, components),
     }
     if model_losses:
         metrics["ce_loss_score"] = ReconstructionScore(components)
@@ -185,3 +172,15 @@ def evaluation_metrics(
         metrics["kl_div"] = KLDivergenceScore(components)
         metrics["top_1_agreement"] = TopOneAgreement(components)
     return MetricCollection(metrics)
+
+
+def _always_wanted(
+    num_learned_features: int, num_input_features: int, num_components: int | None
+) -> dict[str, AbstractMetric[Any]]:
+    return {
+        "l0": L0Norm(num_components),
+        "l1": L1AbsoluteLoss(num_components),
+        "mse": L2ReconstructionLoss(num_components, reduction="sum"),
+        "explained_variance": ExplainedVariance(num_input_features, num_components),
+        "feature_density": FeatureDensity(num_learned_features, num_components),
+    }

@@ -13,7 +13,7 @@ from .._accumulator import Count, Maximum, Scattered, Total, ratio
 from .._batch import Batch
 from .._configuration import check_between, check_num_components, check_size, component_shape
 from .._functions import Above
-from .standard_error import standard_error
+from .standard_error import standard_error_of_mean
 
 
 class _ActivationStatisticsState(eqx.Module):
@@ -141,9 +141,10 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     def _standard_error(
         self, state: _ActivationStatisticsState
     ) -> dict[str, Float32[Array, "*component learned_feature"]]:
-        total, count = state.total.to_float(), state.num_active.to_float()
-        squares = (state.total_of_squares.to_float(), total, count)
-        return {"mean_when_active": standard_error(total, count, squares, count)}
+        error = standard_error_of_mean(
+            state.total.to_float(), state.total_of_squares.to_float(), state.num_active.to_float()
+        )
+        return {"mean_when_active": error}
 
     def _bins(self) -> list["_InBin"]:
         edges = self.histogram_edges

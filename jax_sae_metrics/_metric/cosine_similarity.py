@@ -1,22 +1,20 @@
 """Whether reconstructions point where the source activations do."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float32, Int
 
-from .._abstract_metric import AbstractMetric
 from .._batch import Batch
-from .._configuration import check_num_components
 from .._functions import product, squared_decoded, squared_source
-from .defined_mean import DefinedMean
-from .mean_of_ratios import MeanOfRatios
+from .mean_of_ratios import AbstractMeanOfRatios, MeanOfRatios
 
 
 class _CosineSimilarityState(MeanOfRatios):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class CosineSimilarity(AbstractMetric[DefinedMean]):
+class CosineSimilarity(AbstractMeanOfRatios):
     r"""Mean cosine of the angle between source and decoded activations.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \frac{x_n \cdot y_n}{|x_n|\,|y_n|}$$
@@ -55,28 +53,12 @@ class CosineSimilarity(AbstractMetric[DefinedMean]):
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
+    _state_type: ClassVar = _CosineSimilarityState
 
-    def __check_init__(self) -> None:
-        check_num_components(self.num_components)
-
-    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
-        """Return how many vectors were skipped, source or decoded activations being zero."""
-        self._check(state)
-        return state.num_skipped.to_int()
-
-    def _init(self) -> DefinedMean:
-        return _CosineSimilarityState.empty(self.num_components)
-
-    def _observe(self, batch: Batch) -> DefinedMean:
+    def _observe(self, batch: Batch) -> MeanOfRatios:
         both = batch.activations(self, "source_activations", "decoded_activations")
         source_norms = jnp.sqrt(both.sum_per_vector(squared_source))
         decoded_norms = jnp.sqrt(both.sum_per_vector(squared_decoded))
-        return _CosineSimilarityState.observe_ratios(
+        return _CosineSimilarityState.observe(
             both.items, both.sum_per_vector(product), source_norms * decoded_norms
         )
-
-    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return state.defined.mean()
-
-    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return state.defined.standard_error()

@@ -1,21 +1,20 @@
 """How often each learned feature fires."""
 
+from typing import ClassVar
+
 import equinox as eqx
 from jaxtyping import Array, Float32
 
-from .._abstract_metric import AbstractMetric
 from .._accumulator import ratio
-from .._batch import Batch
-from .._configuration import check_between, check_num_components, check_size
-from .firing_counts import FiringCounts
-from .standard_error import standard_error
+from .firing_counts import AbstractFiringMetric, FiringCounts
+from .standard_error import standard_error_of_mean
 
 
 class _FeatureDensityState(FiringCounts):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class FeatureDensity(AbstractMetric[FiringCounts]):
+class FeatureDensity(AbstractFiringMetric):
     r"""Portion of activation vectors in which each learned feature is active.
 
     $$d_i = \frac{1}{N} \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
@@ -53,25 +52,13 @@ class FeatureDensity(AbstractMetric[FiringCounts]):
         the first axis alone for the batch, and has no threshold (0 here by default) and no mask.
     """
 
-    num_learned_features: int = eqx.field(static=True)
-    num_components: int | None = eqx.field(static=True, default=None)
     threshold: float = eqx.field(static=True, default=0.0)
-
-    def __check_init__(self) -> None:
-        check_size("num_learned_features", self.num_learned_features)
-        check_num_components(self.num_components)
-        check_between("threshold", self.threshold, 0.0)
-
-    def _init(self) -> FiringCounts:
-        return _FeatureDensityState.empty(self.num_learned_features, self.num_components)
-
-    def _observe(self, batch: Batch) -> FiringCounts:
-        return _FeatureDensityState.observe(batch.learned_activations(self), self.threshold)
+    _state_type: ClassVar = _FeatureDensityState
 
     def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
         return ratio(*state.floats())
 
     def _standard_error(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
-        fired, count = state.floats()
-        # An indicator is its own square.
-        return standard_error(fired, count, (fired, fired, count), count)
+        num_fired, num_vectors = state.floats()
+        # The square of 0 or 1 is itself.
+        return standard_error_of_mean(num_fired, num_fired, num_vectors)

@@ -1,15 +1,14 @@
 """How the firing of a dictionary is distributed over its features."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._abstract_metric import AbstractMetric
 from .._accumulator import ratio
-from .._batch import Batch
-from .._configuration import check_between, check_num_components, check_size
-from .firing_counts import FiringCounts
+from .firing_counts import AbstractFiringMetric, FiringCounts
 
 # Where bins begin: at 0, at what is less than any density but 0, and at each half decade.
 _BIN_STARTS = np.array([0.0, 1e-30, *10 ** np.arange(-8, 0, 0.5)], np.float32)
@@ -19,7 +18,7 @@ class _FeatureDensityStatisticsState(FiringCounts):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class FeatureDensityStatistics(AbstractMetric[FiringCounts]):
+class FeatureDensityStatistics(AbstractFiringMetric):
     r"""How many learned features are dense, rare or dead, and a histogram of their densities.
 
     $$d_i = \frac{c_i}{N} \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
@@ -76,21 +75,8 @@ class FeatureDensityStatistics(AbstractMetric[FiringCounts]):
         of the density plus 1e-10 put features that never fired at -10; here they have a bin.
     """
 
-    num_learned_features: int = eqx.field(static=True)
-    num_components: int | None = eqx.field(static=True, default=None)
     threshold: float = eqx.field(static=True, default=0.0)
-
-    def __check_init__(self) -> None:
-        check_size("num_learned_features", self.num_learned_features)
-        check_num_components(self.num_components)
-        check_between("threshold", self.threshold, 0.0)
-
-    def _init(self) -> FiringCounts:
-        return _FeatureDensityStatisticsState.empty(self.num_learned_features, self.num_components)
-
-    def _observe(self, batch: Batch) -> FiringCounts:
-        learned = batch.learned_activations(self)
-        return _FeatureDensityStatisticsState.observe(learned, self.threshold)
+    _state_type: ClassVar = _FeatureDensityStatisticsState
 
     def _compute(self, state: FiringCounts) -> dict[str, Array]:
         fired, num_vectors = state.floats()

@@ -107,8 +107,8 @@ class KLDivergenceScore(AbstractMetric[RatioOfSums]):
         )
 
     def _compute(self, state: RatioOfSums) -> dict[str, Float32[Array, "*component"]]:
-        means = {name: mean.mean() for name, mean in self._means(state).items()}
-        return means | {"score": 1 - state.ratio()}
+        means = {name: mean.value() for name, mean in self._means(state).items()}
+        return means | {"score": 1 - state.value()}
 
     def _standard_error(self, state: RatioOfSums) -> dict[str, Float32[Array, "*component"]]:
         errors = {name: mean.standard_error() for name, mean in self._means(state).items()}

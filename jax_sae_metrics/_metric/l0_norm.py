@@ -9,7 +9,7 @@ from .._accumulator import Count, Total, ratio
 from .._batch import Batch
 from .._configuration import check_between, check_flag, check_num_components, component_shape
 from .._functions import is_active
-from .standard_error import standard_error
+from .standard_error import standard_error_of_mean
 
 
 class _L0NormState(eqx.Module):
@@ -89,6 +89,8 @@ class L0Norm(AbstractMetric[_L0NormState]):
         return ratio(state.num_active.to_float(), state.num_activation_vectors.to_float())
 
     def _standard_error(self, state: _L0NormState) -> Float32[Array, "*component"]:
-        total, count = state.num_active.to_float(), state.num_activation_vectors.to_float()
-        squares = (state.total_of_squares.to_float(), total, count)
-        return standard_error(total, count, squares, count)
+        return standard_error_of_mean(
+            state.num_active.to_float(),
+            state.total_of_squares.to_float(),
+            state.num_activation_vectors.to_float(),
+        )

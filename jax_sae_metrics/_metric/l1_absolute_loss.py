@@ -1,15 +1,17 @@
 """The sparsity penalty: absolute sum of the learned activations."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float
 
-from .._abstract_metric import AbstractMetric
 from .._batch import Batch, computable
-from .._configuration import check_flag, check_num_components
+from .._configuration import check_flag
 from .._functions import absolute, weighted_absolute
 from .._top_k import TopKActivations
+from .abstract_mean import AbstractMean
 from .mean import Mean
 
 
@@ -51,7 +53,7 @@ class _L1AbsoluteLossState(Mean):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class L1AbsoluteLoss(AbstractMetric[Mean]):
+class L1AbsoluteLoss(AbstractMean[Mean]):
     r"""Mean absolute sum of the learned activations.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \sum_i |f_{ni}|$$
@@ -98,13 +100,10 @@ class L1AbsoluteLoss(AbstractMetric[Mean]):
 
     num_components: int | None = eqx.field(static=True, default=None)
     decoder_weighted: bool = eqx.field(static=True, default=False)
+    _state_type: ClassVar = _L1AbsoluteLossState
 
     def __check_init__(self) -> None:
-        check_num_components(self.num_components)
         check_flag("decoder_weighted", self.decoder_weighted)
-
-    def _init(self) -> Mean:
-        return _L1AbsoluteLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> Mean:
         learned = batch.learned_activations(self)
@@ -114,9 +113,3 @@ class L1AbsoluteLoss(AbstractMetric[Mean]):
         else:
             sums = learned.sum_per_vector(absolute)
         return _L1AbsoluteLossState.observe(learned.items, sums)
-
-    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.mean()
-
-    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.standard_error()

@@ -70,7 +70,7 @@ class L2Norm(AbstractMetric[_L2NormState]):
         return _L2NormState(*(Mean.observe(both.items, norm) for norm in norms))
 
     def _compute(self, state: _L2NormState) -> dict[str, Float32[Array, "*component"]]:
-        return {name: mean.mean() for name, mean in vars(state).items()}
+        return {name: mean.value() for name, mean in vars(state).items()}
 
     def _standard_error(self, state: _L2NormState) -> dict[str, Float32[Array, "*component"]]:
         return {name: mean.standard_error() for name, mean in vars(state).items()}

@@ -1,22 +1,20 @@
 """Whether reconstructions are as long as what they reconstruct."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float32, Int
 
-from .._abstract_metric import AbstractMetric
 from .._batch import Batch
-from .._configuration import check_num_components
 from .._functions import squared_decoded, squared_source
-from .defined_mean import DefinedMean
-from .mean_of_ratios import MeanOfRatios
+from .mean_of_ratios import AbstractMeanOfRatios, MeanOfRatios
 
 
 class _L2NormRatioState(MeanOfRatios):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class L2NormRatio(AbstractMetric[DefinedMean]):
+class L2NormRatio(AbstractMeanOfRatios):
     r"""Mean over vectors of the norm of the decoded activations, relative to the source.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \frac{|y_n|}{|x_n|}$$
@@ -56,28 +54,12 @@ class L2NormRatio(AbstractMetric[DefinedMean]):
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
+    _state_type: ClassVar = _L2NormRatioState
 
-    def __check_init__(self) -> None:
-        check_num_components(self.num_components)
-
-    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
-        """Return how many vectors were skipped, their source activations being zero."""
-        self._check(state)
-        return state.num_skipped.to_int()
-
-    def _init(self) -> DefinedMean:
-        return _L2NormRatioState.empty(self.num_components)
-
-    def _observe(self, batch: Batch) -> DefinedMean:
+    def _observe(self, batch: Batch) -> MeanOfRatios:
         both = batch.activations(self, "source_activations", "decoded_activations")
-        return _L2NormRatioState.observe_ratios(
+        return _L2NormRatioState.observe(
             both.items,
             jnp.sqrt(both.sum_per_vector(squared_decoded)),
             jnp.sqrt(both.sum_per_vector(squared_source)),
         )
-
-    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return state.defined.mean()
-
-    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return state.defined.standard_error()

@@ -1,16 +1,16 @@
 """The reconstruction error: squared difference of source and decoded activations."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float
 
-from .._abstract_metric import AbstractMetric
 from .._batch import Batch, computable
-from .._configuration import check_choice, check_num_components
+from .._configuration import check_choice
 from .._functions import squared_error
+from .abstract_mean import AbstractMean
 from .mean import Mean
 
 _REDUCTIONS = {"mean": jnp.mean, "sum": jnp.sum}
@@ -63,7 +63,7 @@ class _L2ReconstructionLossState(Mean):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class L2ReconstructionLoss(AbstractMetric[Mean]):
+class L2ReconstructionLoss(AbstractMean[Mean]):
     r"""Mean squared error of the reconstruction.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \frac{1}{d} \sum_{j=1}^{d} (x_{nj} - y_{nj})^2$$
@@ -107,13 +107,10 @@ class L2ReconstructionLoss(AbstractMetric[Mean]):
 
     num_components: int | None = eqx.field(static=True, default=None)
     reduction: Literal["mean", "sum"] = eqx.field(static=True, default="mean")
+    _state_type: ClassVar = _L2ReconstructionLossState
 
     def __check_init__(self) -> None:
-        check_num_components(self.num_components)
         check_choice("reduction", self.reduction, tuple(_REDUCTIONS))
-
-    def _init(self) -> Mean:
-        return _L2ReconstructionLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> Mean:
         both = batch.activations(self, "source_activations", "decoded_activations")
@@ -121,9 +118,3 @@ class L2ReconstructionLoss(AbstractMetric[Mean]):
         if self.reduction == "mean":
             errors = errors / both.num_features
         return _L2ReconstructionLossState.observe(both.items, errors)
-
-    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.mean()
-
-    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.standard_error()

@@ -1,24 +1,22 @@
 """The explained variance of single vectors, with the mean of the batch for their centre."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float32, Int
 
-from .._abstract_metric import AbstractMetric
 from .._accumulator import Moments
 from .._batch import Batch
-from .._configuration import check_num_components
 from .._functions import source, squared_error
 from .._reductions import at_least_float32
-from .defined_mean import DefinedMean
-from .mean_of_ratios import MeanOfRatios
+from .mean_of_ratios import AbstractMeanOfRatios, MeanOfRatios
 
 
 class _LegacyExplainedVarianceState(MeanOfRatios):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class LegacyExplainedVariance(AbstractMetric[DefinedMean]):
+class LegacyExplainedVariance(AbstractMeanOfRatios):
     r"""Mean over vectors of the explained variance of each, as in published SAEBench numbers.
 
     With source activations $x_n$, decoded activations $y_n$ and the mean $\bar x_{b(n)}$ of the
@@ -67,19 +65,9 @@ class LegacyExplainedVariance(AbstractMetric[DefinedMean]):
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
+    _state_type: ClassVar = _LegacyExplainedVarianceState
 
-    def __check_init__(self) -> None:
-        check_num_components(self.num_components)
-
-    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
-        """Return how many vectors were skipped, being equal to the mean of their batch."""
-        self._check(state)
-        return state.num_skipped.to_int()
-
-    def _init(self) -> DefinedMean:
-        return _LegacyExplainedVarianceState.empty(self.num_components)
-
-    def _observe(self, batch: Batch) -> DefinedMean:
+    def _observe(self, batch: Batch) -> MeanOfRatios:
         both = batch.activations(self, "source_activations", "decoded_activations")
         record = both.moments_per_feature(source)
         mean = Moments.zeros(record.mean.shape).add(record, batch.axis_name).mean
@@ -88,12 +76,5 @@ class LegacyExplainedVariance(AbstractMetric[DefinedMean]):
             part = part.astype(deviations.dtype)
             deviations = deviations - jnp.broadcast_to(part, deviations.shape)
         squared_distances = jnp.sum(jnp.square(deviations), -1).astype(jnp.float32)
-        return _LegacyExplainedVarianceState.observe_ratios(
-            both.items, both.sum_per_vector(squared_error), squared_distances
-        )
-
-    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return 1 - state.defined.mean()
-
-    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return state.defined.standard_error()
+        explained = squared_distances - both.sum_per_vector(squared_error)
+        return _LegacyExplainedVarianceState.observe(both.items, explained, squared_distances)

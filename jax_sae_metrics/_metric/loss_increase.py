@@ -1,11 +1,11 @@
 """What the reconstruction costs the model, in units of its loss."""
 
-import equinox as eqx
-from jaxtyping import Array, Float32
+from typing import ClassVar
 
-from .._abstract_metric import AbstractMetric
+import equinox as eqx
+
 from .._batch import Batch
-from .._configuration import check_num_components
+from .abstract_mean import AbstractMean
 from .mean import Mean
 
 
@@ -13,7 +13,7 @@ class _LossIncreaseState(Mean):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class LossIncrease(AbstractMetric[Mean]):
+class LossIncrease(AbstractMean[Mean]):
     r"""Mean increase of the model's loss when reconstructions replace activations.
 
     With the losses of the unchanged model $l$ and with the reconstruction put in place of the
@@ -59,21 +59,10 @@ class LossIncrease(AbstractMetric[Mean]):
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
-
-    def __check_init__(self) -> None:
-        check_num_components(self.num_components)
-
-    def _init(self) -> Mean:
-        return _LossIncreaseState.empty(self.num_components)
+    _state_type: ClassVar = _LossIncreaseState
 
     def _observe(self, batch: Batch) -> Mean:
         items, (clean, reconstructed) = batch.losses(
             self, "source_model_loss", "source_model_loss_with_reconstruction"
         )
         return _LossIncreaseState.observe(items, reconstructed - clean)
-
-    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.mean()
-
-    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.standard_error()

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float32, Int32, Shaped
 from .._accumulator import Count, Total, ratio
 from .._configuration import component_shape
 from .._items import Items
-from .standard_error import standard_error
+from .standard_error import standard_error_of_mean
 
 
 class Mean(eqx.Module):
@@ -37,12 +37,12 @@ class Mean(eqx.Module):
             num_items=items.count(),
         )
 
-    def mean(self) -> Float32[Array, "*component"]:
+    def value(self) -> Float32[Array, "*component"]:
         """The mean of all numbers; NaN if there were none."""
         return ratio(self.total.to_float(), self.num_items.to_float())
 
     def standard_error(self) -> Float32[Array, "*component"]:
         """The standard error of the mean."""
-        total, count = self.total.to_float(), self.num_items.to_float()
-        squares = (self.total_of_squares.to_float(), total, count)
-        return standard_error(total, count, squares, count)
+        return standard_error_of_mean(
+            self.total.to_float(), self.total_of_squares.to_float(), self.num_items.to_float()
+        )

@@ -86,7 +86,7 @@ class ModelLoss(AbstractMetric[_ModelLossState]):
         return _ModelLossState(*(Mean.observe(items, each) for each in losses))
 
     def _compute(self, state: _ModelLossState) -> dict[str, Float32[Array, "*component"]]:
-        return {name: mean.mean() for name, mean in self._by_name(state).items()}
+        return {name: mean.value() for name, mean in self._by_name(state).items()}
 
     def _standard_error(self, state: _ModelLossState) -> dict[str, Float32[Array, "*component"]]:
         return {name: mean.standard_error() for name, mean in self._by_name(state).items()}

@@ -1,20 +1,20 @@
 """How many learned features are dead."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from .._abstract_metric import AbstractMetric
-from .._batch import Batch
-from .._configuration import check_between, check_num_components, check_size
-from .firing_counts import FiringCounts
+from .._configuration import check_between
+from .firing_counts import AbstractFiringMetric, FiringCounts
 
 
 class _NeuronActivityState(FiringCounts):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class NeuronActivity(AbstractMetric[FiringCounts]):
+class NeuronActivity(AbstractFiringMetric):
     r"""Number of dead learned features: those that fired in too small a portion of the vectors.
 
     $$\sum_i \mathbb{1}[c_i \le p N], \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > 0]$$
@@ -54,21 +54,13 @@ class NeuronActivity(AbstractMetric[FiringCounts]):
         number of most recent tokens.
     """
 
-    num_learned_features: int = eqx.field(static=True)
-    num_components: int | None = eqx.field(static=True, default=None)
     threshold_is_dead_portion_fires: float = eqx.field(static=True, default=0.0)
+    threshold: ClassVar = 0.0
+    _state_type: ClassVar = _NeuronActivityState
 
     def __check_init__(self) -> None:
-        check_size("num_learned_features", self.num_learned_features)
-        check_num_components(self.num_components)
         portion = self.threshold_is_dead_portion_fires
         check_between("threshold_is_dead_portion_fires", portion, 0.0, 1.0)
-
-    def _init(self) -> FiringCounts:
-        return _NeuronActivityState.empty(self.num_learned_features, self.num_components)
-
-    def _observe(self, batch: Batch) -> FiringCounts:
-        return _NeuronActivityState.observe(batch.learned_activations(self), threshold=0.0)
 
     def _compute(self, state: FiringCounts) -> Int[Array, "*component"]:
         num_fired, num_vectors = state.floats()

@@ -1,20 +1,18 @@
 """How many times each learned feature fired."""
 
+from typing import ClassVar
+
 import equinox as eqx
-from jaxtyping import Array, Int, Int32
+from jaxtyping import Array, Int
 
-from .._abstract_metric import AbstractMetric
-from .._accumulator import Count, Scattered
-from .._batch import Batch
-from .._configuration import check_between, check_num_components, check_size, component_shape
-from .._functions import Above
+from .firing_counts import AbstractFiringMetric, FiringCounts
 
 
-class _NeuronFiredCountState(eqx.Module):
-    num_fired: Count | Scattered | Int32[Array, "*component learned_feature"]
+class _NeuronFiredCountState(FiringCounts):
+    """A type of its own, so that no other metric's state is taken for it."""
 
 
-class NeuronFiredCount(AbstractMetric[_NeuronFiredCountState]):
+class NeuronFiredCount(AbstractFiringMetric):
     r"""Number of activation vectors in which each learned feature is active.
 
     $$c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
@@ -52,22 +50,8 @@ class NeuronFiredCount(AbstractMetric[_NeuronFiredCountState]):
         has no threshold (0 here by default) and no mask.
     """
 
-    num_learned_features: int = eqx.field(static=True)
-    num_components: int | None = eqx.field(static=True, default=None)
     threshold: float = eqx.field(static=True, default=0.0)
+    _state_type: ClassVar = _NeuronFiredCountState
 
-    def __check_init__(self) -> None:
-        check_size("num_learned_features", self.num_learned_features)
-        check_num_components(self.num_components)
-        check_between("threshold", self.threshold, 0.0)
-
-    def _init(self) -> _NeuronFiredCountState:
-        shape = (*component_shape(self.num_components), self.num_learned_features)
-        return _NeuronFiredCountState(num_fired=Count.zeros(shape))
-
-    def _observe(self, batch: Batch) -> _NeuronFiredCountState:
-        learned = batch.learned_activations(self)
-        return _NeuronFiredCountState(num_fired=learned.sum_per_feature(Above(self.threshold)))
-
-    def _compute(self, state: _NeuronFiredCountState) -> Int[Array, "*component learned_feature"]:
+    def _compute(self, state: FiringCounts) -> Int[Array, "*component learned_feature"]:
         return state.num_fired.to_int()

@@ -1,21 +1,19 @@
 """The squared error of the reconstruction, relative to the size of each vector."""
 
-import equinox as eqx
-from jaxtyping import Array, Float32, Int
+from typing import ClassVar
 
-from .._abstract_metric import AbstractMetric
+import equinox as eqx
+
 from .._batch import Batch
-from .._configuration import check_num_components
 from .._functions import squared_error, squared_source
-from .defined_mean import DefinedMean
-from .mean_of_ratios import MeanOfRatios
+from .mean_of_ratios import AbstractMeanOfRatios, MeanOfRatios
 
 
 class _NormalizedMSEState(MeanOfRatios):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class NormalizedMSE(AbstractMetric[DefinedMean]):
+class NormalizedMSE(AbstractMeanOfRatios):
     r"""Mean over vectors of the squared error, each relative to its squared norm.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \frac{|x_n - y_n|^2}{|x_n|^2}$$
@@ -61,26 +59,10 @@ class NormalizedMSE(AbstractMetric[DefinedMean]):
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
+    _state_type: ClassVar = _NormalizedMSEState
 
-    def __check_init__(self) -> None:
-        check_num_components(self.num_components)
-
-    def num_skipped(self, state: DefinedMean) -> Int[Array, "*component"]:
-        """Return how many vectors were skipped, their source activations being zero."""
-        self._check(state)
-        return state.num_skipped.to_int()
-
-    def _init(self) -> DefinedMean:
-        return _NormalizedMSEState.empty(self.num_components)
-
-    def _observe(self, batch: Batch) -> DefinedMean:
+    def _observe(self, batch: Batch) -> MeanOfRatios:
         both = batch.activations(self, "source_activations", "decoded_activations")
-        return _NormalizedMSEState.observe_ratios(
+        return _NormalizedMSEState.observe(
             both.items, both.sum_per_vector(squared_error), both.sum_per_vector(squared_source)
         )
-
-    def _compute(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return state.defined.mean()
-
-    def _standard_error(self, state: DefinedMean) -> Float32[Array, "*component"]:
-        return state.defined.standard_error()

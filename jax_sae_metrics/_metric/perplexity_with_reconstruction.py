@@ -69,7 +69,7 @@ class PerplexityWithReconstruction(AbstractMetric[Mean]):
         return _PerplexityWithReconstructionState.observe(items, losses)
 
     def _compute(self, state: Mean) -> Float32[Array, "*component"]:
-        return jnp.exp(state.mean())
+        return jnp.exp(state.value())
 
     def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
-        return jnp.exp(state.mean()) * state.standard_error()
+        return jnp.exp(state.value()) * state.standard_error()

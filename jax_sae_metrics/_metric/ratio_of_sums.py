@@ -50,7 +50,7 @@ class RatioOfSums(eqx.Module):
             num_items=items.count(),
         )
 
-    def ratio(self) -> Float32[Array, "*component"]:
+    def value(self) -> Float32[Array, "*component"]:
         """The ratio of the sums; NaN of nothing."""
         return ratio(self.numerator.to_float(), self.denominator.to_float())
 

@@ -1,12 +1,12 @@
 """Whether reconstructions are systematically too short."""
 
-import equinox as eqx
-from jaxtyping import Array, Float32
+from typing import ClassVar
 
-from .._abstract_metric import AbstractMetric
+import equinox as eqx
+
 from .._batch import Batch
-from .._configuration import check_num_components
 from .._functions import product, squared_decoded
+from .abstract_mean import AbstractMean
 from .ratio_of_sums import RatioOfSums
 
 
@@ -14,7 +14,7 @@ class _RelativeReconstructionBiasState(RatioOfSums):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):
+class RelativeReconstructionBias(AbstractMean[RatioOfSums]):
     r"""By what factor reconstructions are too long, or too short: 1 if they are unbiased.
 
     $$\gamma = \frac{\sum_{n=1}^{N} |y_n|^2}{\sum_{n=1}^{N} x_n \cdot y_n}$$
@@ -59,21 +59,10 @@ class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
-
-    def __check_init__(self) -> None:
-        check_num_components(self.num_components)
-
-    def _init(self) -> RatioOfSums:
-        return _RelativeReconstructionBiasState.empty(self.num_components)
+    _state_type: ClassVar = _RelativeReconstructionBiasState
 
     def _observe(self, batch: Batch) -> RatioOfSums:
         both = batch.activations(self, "source_activations", "decoded_activations")
         return _RelativeReconstructionBiasState.observe(
             both.items, both.sum_per_vector(squared_decoded), both.sum_per_vector(product)
         )
-
-    def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
-        return state.ratio()
-
-    def _standard_error(self, state: RatioOfSums) -> Float32[Array, "*component"]:
-        return state.standard_error()

@@ -1,14 +1,16 @@
 """The training loss: reconstruction error plus sparsity penalty."""
 
+from typing import ClassVar
+
 import equinox as eqx
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float
 
-from .._abstract_metric import AbstractMetric
 from .._batch import Batch
-from .._configuration import check_between, check_num_components
+from .._configuration import check_between
 from .._functions import absolute, squared_error
 from .._top_k import TopKActivations
+from .abstract_mean import AbstractMean
 from .l1_absolute_loss import l1_absolute_loss
 from .l2_reconstruction_loss import l2_reconstruction_loss
 from .mean import Mean
@@ -62,7 +64,7 @@ class _SparseAutoencoderLossState(Mean):
     """A type of its own, so that no other metric's state is taken for it."""
 
 
-class SparseAutoencoderLoss(AbstractMetric[Mean]):
+class SparseAutoencoderLoss(AbstractMean[Mean]):
     r"""Mean squared error plus the sparsity penalty.
 
     $$\frac{1}{N} \sum_{n=1}^{N} \left[ \frac{1}{d} \sum_{j=1}^{d} (x_{nj} - y_{nj})^2
@@ -103,13 +105,10 @@ class SparseAutoencoderLoss(AbstractMetric[Mean]):
 
     l1_coefficient: float = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)
+    _state_type: ClassVar = _SparseAutoencoderLossState
 
     def __check_init__(self) -> None:
         check_between("l1_coefficient", self.l1_coefficient, 0.0)
-        check_num_components(self.num_components)
-
-    def _init(self) -> Mean:
-        return _SparseAutoencoderLossState.empty(self.num_components)
 
     def _observe(self, batch: Batch) -> Mean:
         both = batch.activations(self, "source_activations", "decoded_activations")
@@ -117,9 +116,3 @@ class SparseAutoencoderLoss(AbstractMetric[Mean]):
         l2 = both.sum_per_vector(squared_error) / both.num_features
         l1 = learned.sum_per_vector(absolute)
         return _SparseAutoencoderLossState.observe(both.items, l2 + self.l1_coefficient * l1)
-
-    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.mean()
-
-    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.standard_error()

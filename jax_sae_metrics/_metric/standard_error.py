@@ -4,6 +4,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
 
+def standard_error_of_mean(
+    total: Float32[Array, "*shape"],
+    total_of_squares: Float32[Array, "*shape"],
+    count: Float32[Array, "*#shape"],
+) -> Float32[Array, "*shape"]:
+    """The standard error of a mean."""
+    return standard_error(total, count, (total_of_squares, total, count), count)
+
+
 def standard_error(
     numerator: Float32[Array, "*shape"],
     denominator: Float32[Array, "*#shape"],

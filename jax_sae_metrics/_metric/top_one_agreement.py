@@ -8,7 +8,7 @@ from .._abstract_metric import AbstractMetric
 from .._accumulator import Count, ratio
 from .._batch import Batch
 from .._configuration import check_num_components, component_shape
-from .standard_error import standard_error
+from .standard_error import standard_error_of_mean
 
 
 class _TopOneAgreementState(eqx.Module):
@@ -83,6 +83,6 @@ class TopOneAgreement(AbstractMetric[_TopOneAgreementState]):
         return ratio(state.num_agreeing.to_float(), state.num_items.to_float())
 
     def _standard_error(self, state: _TopOneAgreementState) -> Float32[Array, "*component"]:
-        agreeing, count = state.num_agreeing.to_float(), state.num_items.to_float()
+        num_agreeing = state.num_agreeing.to_float()
         # The square of 0 or 1 is itself.
-        return standard_error(agreeing, count, (agreeing, agreeing, count), count)
+        return standard_error_of_mean(num_agreeing, num_agreeing, state.num_items.to_float())
