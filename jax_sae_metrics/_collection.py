@@ -73,7 +73,14 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
         return {name: metric._init() for name, metric in self._items}
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
-        return {name: metric._observe(batch) for name, metric in self._items}
+        observed = {}
+        for name, metric in self._items:
+            try:
+                observed[name] = metric._observe(batch)
+            except (TypeError, ValueError, IndexError) as error:
+                error.add_note(f"In a collection, by the metric {name!r}.")
+                raise
+        return observed
 
     def _compute(self, state: dict[str, Any]) -> dict[str, Any]:
         return flatten({name: metric._compute(state[name]) for name, metric in self._items})

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -228,6 +229,28 @@ def test_ten_million_tokens_by_default():
     state = metric.accumulate(state, nothing)
     np.testing.assert_array_equal(metric.tokens_since_fired(state), [10**7 + 1, 10**7, 10**7 + 2])
     np.testing.assert_array_equal(metric.compute(state), [3])
+
+
+@pytest.mark.parametrize("num_components", [None, 2])
+def test_resampled_features_get_as_much_time_as_any_other(num_components):
+    metric = jsm.DeadFeatures(3, num_components, thresholds=5)
+    components = () if num_components is None else (num_components,)
+    fires = jnp.zeros((7, *components, 3)).at[3, ..., 1].set(1)
+    state = metric.update(metric.init(), learned_activations=fires)
+    resampled = jnp.broadcast_to(jnp.array([True, False, False]), (*components, 3))
+    state = jax.jit(metric.mark_fired)(state, resampled)
+    state = metric.update(state, learned_activations=jnp.zeros((4, *components, 3)))
+    np.testing.assert_array_equal(
+        metric.tokens_since_fired(state), np.broadcast_to([4, 7, 11], (*components, 3))
+    )
+    np.testing.assert_array_equal(metric.compute(state), np.full((*components, 1), 2))
+
+
+@pytest.mark.parametrize("features", [jnp.ones(2, bool), jnp.ones(3, jnp.int32), jnp.array(True)])
+def test_what_is_not_a_boolean_for_each_feature_marks_none(features):
+    metric = jsm.DeadFeatures(3)
+    with pytest.raises(ValueError, match=re.escape("features: expected booleans of shape (3,)")):
+        metric.mark_fired(metric.init(), features)
 
 
 def test_a_single_threshold_need_not_be_in_a_tuple():

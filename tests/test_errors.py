@@ -567,6 +567,17 @@ def test_wrong_types(expression, messages):
     assert all(part in message for part in WRONG_TYPES[expression]), message
 
 
+def test_a_collection_says_which_metric_it_was():
+    metrics = jsm.MetricCollection({"narrow": density, "wide": jsm.FeatureDensity(9)})
+    nested = jsm.MetricCollection({"train": metrics})
+    with pytest.raises(ValueError, match="expects 9 learned features") as raised:
+        trace(nested.update, nested.init(), **learned(4, 8))
+    notes = " ".join(raised.value.__notes__)
+    assert "'wide'" in notes
+    assert "'train'" in notes
+    assert "'narrow'" not in notes
+
+
 def test_results_of_the_same_name_are_refused():
     twice = jsm.MetricCollection(
         {"a/b": jsm.L0Norm(), "a": jsm.MetricCollection({"b": jsm.L0Norm()})}

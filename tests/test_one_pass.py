@@ -103,6 +103,39 @@ def test_a_train_step_on_cpu_holds_no_more_for_its_metrics_than_a_quarter_byte_e
     assert written <= {"f32", "bf16", "pred"}
 
 
+ALONE = {
+    ("learned_activations",): [
+        jsm.L0Norm(),
+        jsm.L1AbsoluteLoss(),
+        jsm.FeatureDensity(FEATURES),
+        jsm.L0Histogram(FEATURES),
+        jsm.ActivationStatistics(FEATURES),
+        jsm.DeadFeatures(FEATURES),
+    ],
+    ("source_activations", "decoded_activations"): [
+        jsm.L2ReconstructionLoss(),
+        jsm.NormalizedMSE(),
+        jsm.CosineSimilarity(),
+        jsm.ExplainedVariance(INPUTS),
+    ],
+    ("source_activations",): [jsm.OutlierSeverity(INPUTS)],
+}
+
+
+@every_dtype
+@pytest.mark.parametrize(
+    ("names", "metric"),
+    [(names, metric) for names, metrics in ALONE.items() for metric in metrics],
+    ids=lambda value: type(value).__name__ if isinstance(value, jsm.AbstractMetric) else "",
+)
+def test_a_metric_alone_on_cpu_holds_less_than_a_byte_for_each_activation(names, metric, dtype):
+    """XLA writes out what it sums by a library: alone, a metric is what it likes to do so with."""
+    inputs = {name: activations(BATCH, dtype)[name] for name in names}
+    step = jax.jit(functools.partial(update, metric), donate_argnums=0)
+    compiled = Compiled.of(step.lower(jax.eval_shape(metric.init), inputs).compile())
+    assert compiled.temporary_bytes < BATCH * inputs[names[0]].shape[-1]
+
+
 @every_dtype
 @every_ready_made
 def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vectors(metrics, dtype):

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int32, UInt32
+from jaxtyping import Array, Bool, Int32, UInt32
 
 from .accumulator import AbstractAccumulator, AxisName
 from .check import checked_observation
@@ -107,6 +107,11 @@ class LastSeen(AbstractAccumulator):
     def age(self) -> Int32[Array, "*component feature"]:
         """How many items came since, up to 2^30."""
         return jnp.minimum(self.clock[..., None] - self.position, MAX_AGE).astype(jnp.int32)
+
+    def happened(self, where: Bool[Array, "*component feature"]) -> "LastSeen":
+        """As if it had happened at the last item, where `where` is True."""
+        position = jnp.where(where, self.clock[..., None], self.position)
+        return LastSeen(position=position, clock=self.clock)
 
     def to_numpy(self) -> np.ndarray:
         """The age, on the host."""

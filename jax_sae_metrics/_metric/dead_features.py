@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Int32
 
 from .._abstract_metric import AbstractMetric
@@ -99,6 +100,23 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
         """
         self._check(state)
         return state.last_fired.age()
+
+    def mark_fired(self, state: _DeadFeaturesState, features: ArrayLike) -> _DeadFeaturesState:
+        """Return a state in which some features fired at the last token, whether they did or not.
+
+        For features that were resampled: as new ones, they get as much time as any other.
+
+        **Raises:** `ValueError` unless `features` is boolean, `[component?, learned_feature]`.
+        """
+        self._check(state)
+        features = jnp.asarray(features)
+        shape = state.last_fired.position.shape
+        if features.dtype != bool or features.shape != shape:
+            raise ValueError(
+                f"features: expected booleans of shape {shape}, True for each feature to mark, got "
+                f"{features.dtype} of shape {features.shape}."
+            )
+        return _DeadFeaturesState(last_fired=state.last_fired.happened(features))
 
     def _init(self) -> _DeadFeaturesState:
         shape = (*component_shape(self.num_components), self.num_learned_features)

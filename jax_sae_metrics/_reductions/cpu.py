@@ -39,9 +39,9 @@ _BITS, _COUNTS_PER_INTEGER, _BYTE = 8, 4, 0xFF
 def reduce_in_blocks(rows: Rows, constants: Kinds, terms: Kinds, num_item_axes: int) -> Kinds:
     """Reduce blocks of a few groups of rows, one block after the other."""
     are_maxima = [False] * len(terms.per_feature) + [True] * len(terms.largest + terms.last)
-    if not are_maxima and len(terms.per_vector) == 1:
-        # The one sum that XLA:CPU makes well by itself. In a train step it also knows best when to:
-        # what a loop reads is held until after the loop.
+    if not are_maxima and len(terms.per_vector) == 1 and len(rows.arrays) > 1:
+        # Of several arrays, XLA:CPU makes a single sum well by itself. In a train step it also has
+        # a better time for it: what a loop reads is held until after the loop.
         return reduce_at_once(rows, constants, terms, num_item_axes)
     shape = rows.arrays[0].shape
     item_shape, inner_shape = shape[:num_item_axes], shape[num_item_axes:]
@@ -168,7 +168,9 @@ def _reduce_rows(given: list[Column]) -> list[Array]:
     ]
     others = [i for i in range(len(given)) if i not in counted]
     together = [Column(integers, is_maximum=False) for integers in packed]
-    reduced = _reduce_together([*together, *(given[i] for i in others)], axis=1)
+    # Integers over rows are no such sum as XLA:CPU leaves to a library.
+    reduce_all = _reduce_together if others else reduce_together
+    reduced = reduce_all([*together, *(given[i] for i in others)], axis=1)
     found = dict(zip(others, reduced[len(packed) :], strict=True))
     for pack, integer in zip(packs, reduced, strict=False):
         for byte, i in enumerate(pack):
@@ -196,10 +198,10 @@ def _sum_together(arrays: list[Array], axis: int) -> list[Array]:
 
 def _reduce_together(given: list[Column], axis: int) -> list[Array]:
     """All columns over an axis, as one reduction of at least two."""
-    if len(given) != 1 or given[0].is_maximum or given[0].values.dtype == jnp.int32:
+    if len(given) != 1 or given[0].is_maximum:
         return reduce_together(given, axis)
-    # XLA:CPU leaves the sum of a single array of floats to a library, which reads it from memory.
-    # Two sums it makes itself, fused with what they read: the second is of zeros.
+    # XLA:CPU leaves the sum of a single array to a library, which reads it from memory. Two sums it
+    # makes itself, fused with what they read: the second is of zeros.
     zeros = Column(jnp.zeros(given[0].values.shape, jnp.uint8), is_maximum=False)
     total, zero = reduce_together([*given, zeros], axis)
     return [total + zero.astype(total.dtype)]
