@@ -165,9 +165,11 @@ def _sliced_parameters(lines: list[str]) -> dict[str, set[int]]:
             if opcode == "parameter":
                 places[name] = int(arguments.strip("()"))
                 left[places[name]] = size / 2
-            elif opcode == "bitcast" and operands:
+            # Of what a fusion converts, it makes only what is then read.
+            is_same = opcode in ("bitcast", "convert") and not line.strip().startswith("ROOT")
+            if is_same and operands:
                 places[name] = places[operands[0]]
-            for operand in operands if opcode != "bitcast" else []:
+            for operand in operands if not is_same else []:
                 is_slice = opcode in _SLICES and operand == operands[0]
                 # Halves that are read one by one are a whole.
                 left[places[operand]] -= size if is_slice else math.inf

@@ -138,14 +138,16 @@ def _scan(
     """All blocks' columns per group, and the sums of each row."""
 
     def step(running: list[Array], index: Array) -> tuple[list[Array], list[Array]]:
-        # Tied to the counter, arrays of bf16 are not made float32 as a whole before the loop.
+        # Tied to the counter, arrays of bf16 are not made float32 as a whole before the loop; tied
+        # to the first results, a block is not, to be read by both.
         whole, index = lax.optimization_barrier((rows, index))
-        block = blocks.take(whole, index)
+        groups = reduce_groups(blocks.take(whole, index))
+        whole, index, groups = lax.optimization_barrier((whole, index, groups))
         reduced = [
             jnp.maximum(a, b) if is_maximum else a + b
-            for a, b, is_maximum in zip(running, reduce_groups(block), are_maxima, strict=True)
+            for a, b, is_maximum in zip(running, groups, are_maxima, strict=True)
         ]
-        return reduced, sum_vectors(block)
+        return reduced, sum_vectors(blocks.take(whole, index))
 
     # Of no rows, rather than constants: they vary over devices exactly as the rows do.
     empty = reduce_groups(jax.tree.map(lambda x: x[:, :0], blocks.take(rows, 0)))
