@@ -83,7 +83,7 @@ def main() -> None:
 
 def updates(mesh: Mesh, is_quick: bool) -> Iterator[Program]:
     """Each collection on a batch that is split over all chips."""
-    batch, learned, num_input = (64, 256, 32) if is_quick else (4096, 16384, 512)
+    batch, learned, num_input = (64, 256, 32) if is_quick else (4096, 16384, 768)
     for name, metrics in _collections(learned, num_input).items():
         for dtype in (jnp.float32, jnp.bfloat16):
             inputs = {
@@ -151,7 +151,7 @@ def wide_top_k(mesh: Mesh, is_quick: bool) -> Iterator[Program]:
 
 
 PROGRAMS = {
-    "updates, 4096 x 16384 activations and 2 x 4096 x 512 on each chip": updates,
+    "updates, 4096 x 16384 activations and 2 x 4096 x 768 on each chip": updates,
     "a train step, batch 4096 on each chip, 1024 input and 32768 learned features": train_steps,
     "density of 2^24 features, 4096 vectors with 64 values on each row of chips": wide_top_k,
 }

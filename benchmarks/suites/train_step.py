@@ -76,5 +76,5 @@ def _compare(sizes: Sizes) -> Comparison:
         figure=FIGURE,
         panel=name,
         notes=("Adam, ReLU, squared error and L1; metrics are observed in the loss function",),
-        seconds=75.0,
+        seconds=200.0,
     )
