@@ -17,6 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from metric_case import (
+    PER_ITEM,
     PER_LEARNED_FEATURE,
     UNBATCHED,
     assert_matches,
@@ -210,10 +211,12 @@ def accumulators(state):
     return jax.tree.leaves(state, is_leaf=is_leaf)
 
 
-@every_metric
-def test_several_mesh_axes_reduce_together(case):
-    metric = case.build(COMPONENTS)
-    inputs = jax_inputs(case)
+@pytest.mark.parametrize("of_losses", [False, True], ids=["activations", "losses and logits"])
+def test_several_mesh_axes_reduce_together(of_losses):
+    cases = {case.name: case for case in ALL_CASES if PER_ITEM.issuperset(case.inputs) == of_losses}
+    metric = jsm.MetricCollection({name: case.build(COMPONENTS) for name, case in cases.items()})
+    names = sorted({name for case in cases.values() for name in case.inputs})
+    inputs = jax.tree.map(jnp.asarray, draw_inputs(names, (8, 2), COMPONENTS))
     constants, (batch,) = split(inputs)
     mesh = jax.make_mesh((2, 4), ("host", "chip"), axis_types=(AxisType.Auto,) * 2)
     axes = ("host", "chip")
@@ -225,11 +228,14 @@ def test_several_mesh_axes_reduce_together(case):
         own = metric.update(metric.init(), **constants, **batch)
         return replicated, metric.all_reduce(own, axes)
 
-    wanted = metric.compute(metric.update(metric.init(), **inputs))
-    replicated, reduced = step(metric.init(), constants, batch)
-    is_reduced = not case.per_batch and "all_reduce" not in case.skips
-    for state in [replicated, reduced] if is_reduced else [replicated]:
-        assert_same_value(case, metric.compute(state), wanted, case.ordered)
+    update, compute = jax.jit(metric.update), jax.jit(metric.compute)
+    wanted = compute(update(metric.init(), **inputs))
+    replicated, reduced = map(compute, step(metric.init(), constants, batch))
+    for name, want in wanted.items():
+        case = cases[name.partition("/")[0]]
+        assert_same_value(case, replicated[name], want, case.ordered)
+        if not case.per_batch and "all_reduce" not in case.skips:
+            assert_same_value(case, reduced[name], want, case.ordered)
 
 
 @every_metric
