@@ -108,12 +108,12 @@ def draw_inputs(
         values = rng.normal(size=(*batch, *components, *SIZES[name]))
         if name == "decoded_activations":
             # Close to the source: where products cancel, float32 has no digits to compare.
-            (source,) = draw_inputs(RECONSTRUCTION[:1], shape, num_components, seed).values()
+            (source,) = draw_inputs(["source_activations"], shape, num_components, seed).values()
             values = source + 0.3 * values
         if name in LEARNED + TRUE:
             values *= rng.random(values.shape) < 0.6
             values[..., -1] = -np.abs(values[..., -1])
-        elif name in RECONSTRUCTION[:1]:
+        elif name == "source_activations":
             values += 0.5  # what is centred must differ from what is not
         elif name in LOSSES + LOSS_OF_MEANS:
             values = np.abs(values) + 1 + 3 * (LOSSES + LOSS_OF_MEANS).index(name)
@@ -121,6 +121,14 @@ def draw_inputs(
             values = np.abs(values) + 0.1
         inputs[name] = values.astype(np.float32)
     return inputs
+
+
+def by_what_they_read(cases: Sequence[MetricCase]) -> dict[str, list[MetricCase]]:
+    """What is compiled, and so paid for, together."""
+    return {
+        "activations": [case for case in cases if not PER_ITEM.issuperset(case.inputs)],
+        "losses and logits": [case for case in cases if PER_ITEM.issuperset(case.inputs)],
+    }
 
 
 def split(*batches: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -8,17 +8,13 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from metric_case import PER_ITEM, UNBATCHED, assert_matches, draw_inputs, expected
+from metric_case import UNBATCHED, assert_matches, by_what_they_read, draw_inputs, expected
 from metric_cases import DEFAULT_CASES
 from runners import RUNNERS
 
 NUM_BATCHES = 2
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "x64": jnp.float64}
-# What is compiled, and so paid for, together: metrics by what they read.
-GROUPS = {
-    "activations": [case for case in DEFAULT_CASES if not PER_ITEM.issuperset(case.inputs)],
-    "losses and logits": [case for case in DEFAULT_CASES if PER_ITEM.issuperset(case.inputs)],
-}
+GROUPS = by_what_they_read(DEFAULT_CASES)
 
 
 def nothing_masked_out(shape, num_components, seed):

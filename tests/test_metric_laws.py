@@ -17,11 +17,11 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from metric_case import (
-    PER_ITEM,
     PER_LEARNED_FEATURE,
     UNBATCHED,
     assert_matches,
     by_name,
+    by_what_they_read,
     draw_inputs,
     expected,
     split,
@@ -29,6 +29,7 @@ from metric_case import (
 from metric_cases import ALL_CASES, DEFAULT_CASES
 
 COMPONENTS = 3
+GROUPS = by_what_they_read(ALL_CASES)
 every_metric = pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 
 
@@ -211,9 +212,9 @@ def accumulators(state):
     return jax.tree.leaves(state, is_leaf=is_leaf)
 
 
-@pytest.mark.parametrize("of_losses", [False, True], ids=["activations", "losses and logits"])
-def test_several_mesh_axes_reduce_together(of_losses):
-    cases = {case.name: case for case in ALL_CASES if PER_ITEM.issuperset(case.inputs) == of_losses}
+@pytest.mark.parametrize("group", GROUPS)
+def test_several_mesh_axes_reduce_together(group):
+    cases = {case.name: case for case in GROUPS[group]}
     metric = jsm.MetricCollection({name: case.build(COMPONENTS) for name, case in cases.items()})
     names = sorted({name for case in cases.values() for name in case.inputs})
     inputs = jax.tree.map(jnp.asarray, draw_inputs(names, (8, 2), COMPONENTS))

@@ -129,7 +129,7 @@ ALONE = {
     ids=lambda value: type(value).__name__ if isinstance(value, jsm.AbstractMetric) else "",
 )
 def test_a_metric_alone_on_cpu_holds_less_than_a_byte_for_each_activation(names, metric, dtype):
-    """XLA writes out what it sums by a library: alone, a metric is what it likes to do so with."""
+    """A sum that is alone XLA may leave to a library, for which it writes out what is summed."""
     inputs = {name: activations(BATCH, dtype)[name] for name in names}
     step = jax.jit(functools.partial(update, metric), donate_argnums=0)
     compiled = Compiled.of(step.lower(jax.eval_shape(metric.init), inputs).compile())
