@@ -3,17 +3,15 @@
 import math
 from typing import Any
 
+# Metadata of a field that has no part in counting: states counted under other values of it are read
+# just as well.
+ONLY_READS = "only_reads"
+
 
 def check_size(name: str, value: Any) -> None:
     """Raise unless `value` is a positive integer."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}: expected a positive Python int, got {value!r}.")
-
-
-def check_num_components(value: Any) -> None:
-    """Raise unless `value` is a positive integer or None."""
-    if value is not None:
-        check_size("num_components (None for no component axis)", value)
 
 
 def check_between(name: str, value: Any, lowest: float, highest: float = math.inf) -> None:
@@ -36,8 +34,3 @@ def check_flag(name: str, value: Any) -> None:
     """Raise unless `value` is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected True or False, got {value!r}.")
-
-
-def component_shape(num_components: int | None) -> tuple[int, ...]:
-    """The leading axes of a result: one component axis where components were asked for."""
-    return () if num_components is None else (num_components,)

@@ -2,26 +2,29 @@
 
 from typing import Any
 
-from ._abstract_metric import AbstractMetric
-from ._collection import MetricCollection
-from ._metric import (
-    CosineSimilarity,
-    DeadFeatures,
-    ExplainedVariance,
-    FeatureDensity,
-    FeatureDensityStatistics,
+from ._core import AbstractMetric, MetricCollection
+from ._metric.fidelity import (
     KLDivergenceScore,
-    L0Norm,
-    L1AbsoluteLoss,
+    LossIncrease,
+    ModelLoss,
+    ReconstructionScore,
+    TopOneAgreement,
+)
+from ._metric.reconstruction import (
+    CosineSimilarity,
+    ExplainedVariance,
     L2Norm,
     L2NormRatio,
     L2ReconstructionLoss,
-    LossIncrease,
-    ModelLoss,
     NormalizedMSE,
-    ReconstructionScore,
     RelativeReconstructionBias,
-    TopOneAgreement,
+)
+from ._metric.sparsity import (
+    DeadFeatures,
+    FeatureDensity,
+    FeatureDensityStatistics,
+    L0Norm,
+    L1AbsoluteLoss,
 )
 
 

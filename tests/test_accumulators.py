@@ -199,7 +199,7 @@ def test_total_of_what_is_not_finite(values, expected):
 def test_vector_buffer_keeps_order_drops_the_masked_and_what_does_not_fit():
     def rows(first, valid):
         values = jnp.arange(first, first + len(valid), dtype=jnp.float32)[None]
-        return jsm.VectorRows(values=values, valid=jnp.asarray(valid))
+        return jsm.VectorRecord(values=values, valid=jnp.asarray(valid))
 
     buffer = jsm.VectorBuffer.zeros((1,), capacity=4)
     buffer = buffer.add(rows(1, [True, False, True]))
@@ -212,7 +212,7 @@ def test_vector_buffer_keeps_order_drops_the_masked_and_what_does_not_fit():
 
 def test_vector_buffer_over_devices_in_the_order_of_the_devices():
     def run(vectors):
-        rows = jsm.VectorRows(values=vectors.T, valid=vectors[:, 0] > 2)
+        rows = jsm.VectorRecord(values=vectors.T, valid=vectors[:, 0] > 2)
         empty = jsm.VectorBuffer.zeros((1,), capacity=NUM_DEVICES)
         return empty.add(rows, "data"), empty.add(rows).all_reduce("data")
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings, strategies as st
 from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics._accumulator import Scattered
-from jax_sae_metrics._accumulator.last_seen import MAX_AGE
+from jax_sae_metrics._accumulator import MAX_AGE, Scattered
 
 NUM_DEVICES = 8
 FEATURES = 5

@@ -26,8 +26,11 @@ def record(items):
     items = jnp.asarray(items)
     centre = items[0] if len(items) else jnp.zeros(FEATURES)
     deviations = items - centre[None]
-    return jsm.MomentsRecord.around(
-        centre, deviations.sum(0), (deviations**2).sum(0), jnp.asarray(len(items), jnp.int32)
+    return jsm.MomentsRecord(
+        count=jnp.asarray(len(items), jnp.int32),
+        centre=centre,
+        deviations=deviations.sum(0),
+        squared_deviations=(deviations**2).sum(0),
     )
 
 
@@ -108,5 +111,5 @@ def test_a_nan_shows_in_its_feature_alone():
 
 
 def test_a_plain_array_is_refused():
-    with pytest.raises(ValueError, match="expect a MomentsRecord, got"):
+    with pytest.raises(ValueError, match="expects a MomentsRecord, got"):
         jsm.Moments.zeros((FEATURES,)).add(jnp.zeros(FEATURES))

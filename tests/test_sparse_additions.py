@@ -45,7 +45,7 @@ def by_hand(indices, values, function, start):
 @additions
 def test_combined_additions_are_the_same_at_different_features(indices, values):
     given = scattered(indices, values)
-    combined = jax.jit(lambda x: x.combined())(given)
+    combined = jax.jit(lambda x: x.at_different_indices())(given)
     assert combined.indices.shape == given.indices.shape
     np.testing.assert_array_equal(combined.dense(), given.dense())
     for row in np.atleast_2d(combined.indices):
@@ -68,8 +68,9 @@ def test_a_total_adds_them_up(indices, values):
 def test_a_maximum_takes_the_largest(indices, values):
     given = scattered(indices, values, is_maximum=True)
     wanted = by_hand(indices, values, max, -np.inf).reshape(given.shape)
-    for observation in (given, given.dense()):
-        maximum = jax.jit(jsm.Maximum.add)(jsm.Maximum.empty(given.shape), observation)
+    for value in (given, given.dense()):
+        record = jsm.MaximumRecord(value)
+        maximum = jax.jit(jsm.Maximum.add)(jsm.Maximum.empty(given.shape), record)
         np.testing.assert_array_equal(maximum.value, wanted)
         np.testing.assert_array_equal(
             maximum.to_float(), np.where(wanted > -np.inf, wanted, np.nan)
@@ -93,7 +94,8 @@ def test_over_devices(size, check_vma):
         jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P(), check_vma=check_vma
     )
     def run(indices, values):
-        added = [scattered(indices[0], values[0], is_maximum) for is_maximum in (False, True)]
+        total, largest = (scattered(indices[0], values[0], is_max) for is_max in (False, True))
+        added = (total, jsm.MaximumRecord(largest))
         empty = (jsm.Total.zeros((FEATURES,)), jsm.Maximum.empty((FEATURES,)))
         together = [state.add(seen, "data") for state, seen in zip(empty, added, strict=True)]
         own = [state.add(seen) for state, seen in zip(empty, added, strict=True)]

@@ -195,7 +195,7 @@ def test_a_function_that_zeros_would_add_to_is_refused():
             return jsm.Count.zeros((8,))
 
         def _observe(self, batch):
-            return batch.learned_activations(self).sum_per_feature(lambda f: f == 0)
+            return batch.learned_activations.sum_per_feature(lambda f: f == 0)
 
         def _compute(self, state):
             return state.to_int()

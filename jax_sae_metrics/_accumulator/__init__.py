@@ -1,9 +1,13 @@
-from .accumulator import AbstractAccumulator as AbstractAccumulator, AxisName as AxisName
+from .accumulator import AbstractAccumulator as AbstractAccumulator
+from .added import AbstractRecord as AbstractRecord, combined as combined
 from .count import Count as Count
-from .last_seen import LastSeen as LastSeen, LastSeenRecord as LastSeenRecord
-from .maximum import Maximum as Maximum
+from .last_seen import (
+    MAX_AGE as MAX_AGE,
+    LastSeen as LastSeen,
+    LastSeenRecord as LastSeenRecord,
+)
+from .maximum import Maximum as Maximum, MaximumRecord as MaximumRecord
 from .moments import Moments as Moments, MomentsRecord as MomentsRecord
-from .ratio import ratio as ratio
-from .scattered import Scattered as Scattered, take as take
+from .scattered import Scattered as Scattered, dense as dense, take as take
 from .total import Total as Total
-from .vector_buffer import VectorBuffer as VectorBuffer, VectorRows as VectorRows
+from .vector_buffer import VectorBuffer as VectorBuffer, VectorRecord as VectorRecord

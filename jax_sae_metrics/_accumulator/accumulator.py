@@ -1,24 +1,36 @@
 """What every accumulator can do."""
 
 import abc
-from typing import Any, TypeAlias
+from typing import Any
 
 import equinox as eqx
 
-AxisName: TypeAlias = str | tuple[str, ...]
+from .._arrays import AxisName
+from .scattered import dense, is_few
 
 
 class AbstractAccumulator(eqx.Module):
     """An immutable quantity gathered over batches, in time and over devices.
 
     A metric's state is a pytree of accumulators. An accumulator knows three laws and nothing of
-    metrics: how one batch adds to it (`add`), how two of it combine in time (`merge`), and how
-    those of all devices combine (`all_reduce`).
+    metrics: how one batch adds to it (`add`), how two of it merge in time (`merge`), and how those
+    of all devices become one (`all_reduce`). What a batch adds is a plain array if it is a sum, and
+    else an `AbstractRecord`.
     """
 
+    def add(self, added: Any, axis_name: AxisName | None = None) -> "AbstractAccumulator":
+        """Add what one batch adds, on all devices of `axis_name` together where it is given."""
+        if is_few(added, axis_name):
+            return self._add_few(added, axis_name)
+        return self._add(dense(added), axis_name)
+
     @abc.abstractmethod
-    def add(self, observation: Any, axis_name: AxisName | None = None) -> "AbstractAccumulator":
-        """Add what one batch observed, on all devices of `axis_name` together where it is given."""
+    def _add(self, added: Any, axis_name: AxisName | None) -> "AbstractAccumulator":
+        """`add`, with an entry for every feature."""
+
+    def _add_few(self, added: Any, axis_name: AxisName | None) -> "AbstractAccumulator":
+        """`add`, with entries for fewer features than there are, as `Scattered`."""
+        return self._add(dense(added), axis_name)
 
     @abc.abstractmethod
     def merge(self, later: Any) -> "AbstractAccumulator":

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32, Int, UInt32
 
-from .accumulator import AbstractAccumulator, AxisName
-from .check import checked_observation
+from .._arrays import AxisName
+from .accumulator import AbstractAccumulator
+from .added import checked_array
 from .scattered import Scattered, scatter_add, scatter_set, take
 
 _HALF = np.uint32(2**31)
@@ -22,8 +24,8 @@ class Count(AbstractAccumulator):
     The value is $2^{32} \cdot \text{high} + \text{low}$, two uint32 words. JAX without x64 has no
     64-bit integers: an int32 counter wraps at $2^{31}$ and a float32 one stops at $2^{24}$.
 
-    An observation is one int32 array of the same shape, read as unsigned: a single batch may add
-    up to $2^{32} - 1$ per entry and device. Sums over devices are exact for up to 65536 of them.
+    A batch adds one int32 array of the same shape, read as unsigned: up to $2^{32} - 1$ per entry
+    and device. Sums over devices are exact for up to 65536 of them.
 
     !!! Example
 
@@ -46,14 +48,8 @@ class Count(AbstractAccumulator):
         # One buffer a word, so that a donated state never holds the same buffer twice.
         return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
 
-    def add(self, observation: Any, axis_name: AxisName | None = None) -> "Count":
-        """Add an int32 observation with carry, summed exactly over `axis_name` where given."""
-        if isinstance(observation, Scattered):
-            if observation.is_few(axis_name):
-                return self._plus_scattered(observation.gathered(axis_name))
-            observation = observation.dense()
-        observation = checked_observation(observation, "Count", self.low.shape, jnp.int32)
-        words = observation.astype(jnp.uint32)
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Count":
+        words = checked_array(added, "Count", self.low.shape, jnp.int32).astype(jnp.uint32)
         if axis_name is None:
             return self._plus(jnp.zeros_like(words), words)
         return self._plus(*_psum_words(words, axis_name))
@@ -88,11 +84,10 @@ class Count(AbstractAccumulator):
         return np.asarray((high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64))
 
     def _plus(self, high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> "Count":
-        total = self.low + low
-        carry = (total < low).astype(jnp.uint32)
-        return Count(high=self.high + high + carry, low=total)
+        return Count(*_sum_of_words((self.high, self.low), (high, low)))
 
-    def _plus_scattered(self, added: Scattered) -> "Count":
+    def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Count":
+        added = added.gathered(axis_name)
         # Nothing here reads or writes more than the entries that are added to: a carry is looked
         # for only where one could happen, which is where half of the low word is used up.
         values, nowhere = added.values.astype(jnp.uint32), jnp.full_like(added.indices, added.size)
@@ -110,6 +105,14 @@ class Count(AbstractAccumulator):
         high = scatter_set(self.high, outside, jnp.uint32(0))
         low, high = lax.cond(jnp.any(may_wrap), carry, lambda low, high: (low, high), low, high)
         return Count(high=high, low=low)
+
+
+# Traced once for all counts of the same shape.
+@jax.jit
+def _sum_of_words(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    low = one[1] + other[1]
+    carry = (low < other[1]).astype(jnp.uint32)
+    return one[0] + other[0] + carry, low
 
 
 def _psum_words(

@@ -1,15 +1,13 @@
 """All devices' values side by side, equal on every device."""
 
-from typing import TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
-from .accumulator import AbstractAccumulator, AxisName
-
-Accumulator = TypeVar("Accumulator", bound=AbstractAccumulator)
+from .._arrays import AxisName
 
 
 def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
@@ -29,7 +27,7 @@ def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
     return jax.tree.map(place, tree)
 
 
-def merge_devices(accumulator: Accumulator, axis_name: AxisName) -> Accumulator:
+def merge_devices(accumulator: Any, axis_name: AxisName) -> Any:
     """All devices' accumulators merged in pairs, so that errors grow with the number of rounds."""
     devices = gather(accumulator, axis_name)
     while (count := jax.tree.leaves(devices)[0].shape[0]) > 1:

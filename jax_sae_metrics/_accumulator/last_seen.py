@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Int32, UInt32
 
-from .accumulator import AbstractAccumulator, AxisName
-from .check import checked_observation
+from .._arrays import AxisName
+from .accumulator import AbstractAccumulator
+from .added import AbstractRecord, checked_array, checked_record
 from .gather import gather
 from .scattered import Scattered, scatter_max
 
@@ -18,14 +18,21 @@ MAX_AGE = 2**30
 _TURN_BACK_AT = np.uint32(2**31)
 
 
-class LastSeenRecord(eqx.Module):
-    """What one batch adds to `LastSeen`. Records combine by its law, not by addition.
+class LastSeenRecord(AbstractRecord):
+    """What one batch adds to `LastSeen`: where in it something last happened, and how long it is.
 
     `position` counts unmasked items, the first is number 1; 0 where it did not happen.
     """
 
     position: Int32[Array, "*component feature"] | Scattered
     num_items: Int32[Array, "*component"]
+
+    def combine(self, later: "LastSeenRecord") -> "LastSeenRecord":
+        """The items of the later batch come after those of this one."""
+        return LastSeenRecord(
+            position=jnp.maximum(self.position, _moved(later.position, self.num_items)),
+            num_items=self.num_items + later.num_items,
+        )
 
 
 class LastSeen(AbstractAccumulator):
@@ -56,38 +63,37 @@ class LastSeen(AbstractAccumulator):
         """Nothing has happened, in no time; for the given shape `[component?, feature]`."""
         return cls(position=jnp.zeros(shape, jnp.uint32), clock=jnp.zeros(shape[:-1], jnp.uint32))
 
-    def add(self, observation: Any, axis_name: AxisName | None = None) -> "LastSeen":
+    def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
         """Go on by one batch; with `axis_name`, by those of all devices, the first one's first."""
-        if not isinstance(observation, LastSeenRecord):
-            raise ValueError(
-                f"observation: LastSeen expects a LastSeenRecord, got {type(observation).__name__}."
-                " Pass what `observe` of the same metric returned."
-            )
-        position, num_items = observation.position, observation.num_items
-        num_items = checked_observation(num_items, "LastSeen", self.clock.shape, jnp.int32)
-        before = jnp.zeros_like(num_items)
-        if axis_name is not None:
-            everywhere = gather(num_items, axis_name)
-            is_earlier = jnp.arange(len(everywhere), dtype=jnp.int32) < lax.axis_index(axis_name)
-            is_earlier = is_earlier.reshape(-1, *(1,) * num_items.ndim)
-            before = jnp.sum(jnp.where(is_earlier, everywhere, 0), axis=0, dtype=jnp.int32)
-            num_items = jnp.sum(everywhere, axis=0, dtype=jnp.int32)
-        if isinstance(position, Scattered):
-            few = eqx.tree_at(lambda s: s.values, position, _moved(position.values, before))
-            if few.is_few(axis_name):
-                few = few.gathered(axis_name)
-                # What happened in this batch is later than all that is known.
-                values = _moved(few.values.astype(jnp.uint32), self.clock)
-                latest = scatter_max(self.position, few.indices, values)
-                return self._at(latest, num_items.astype(jnp.uint32))
-            position = few.dense()
-        else:
-            position = checked_observation(position, "LastSeen", self.position.shape, jnp.int32)
-            position = _moved(position, before)
+        checked_record(added, "LastSeen", LastSeenRecord)
+        position = checked_array(added.position, "LastSeen", self.position.shape, jnp.int32)
+        before, num_items = self._items_of(added, axis_name)
+        position = _moved(position, before)
         if axis_name is not None:
             position = lax.pmax(position, axis_name)
-        later = LastSeen(position.astype(jnp.uint32), num_items.astype(jnp.uint32))
-        return self.merge(later)
+        return self.merge(LastSeen(position.astype(jnp.uint32), num_items))
+
+    def _add_few(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
+        before, num_items = self._items_of(added, axis_name)
+        few = added.position
+        few = Scattered(few.indices, _moved(few.values, before), few.size, few.is_maximum)
+        few = few.gathered(axis_name)
+        # What happened in this batch is later than all that is known.
+        values = _moved(few.values.astype(jnp.uint32), self.clock)
+        return self._at(scatter_max(self.position, few.indices, values), num_items)
+
+    def _items_of(
+        self, added: LastSeenRecord, axis_name: AxisName | None
+    ) -> tuple[Int32[Array, "*component"], UInt32[Array, "*component"]]:
+        """The number of items on the devices before this one, and on all devices."""
+        here = checked_array(added.num_items, "LastSeen", self.clock.shape, jnp.int32)
+        if axis_name is None:
+            return jnp.zeros_like(here), here.astype(jnp.uint32)
+        everywhere = gather(here, axis_name)
+        is_earlier = jnp.arange(len(everywhere), dtype=jnp.int32) < lax.axis_index(axis_name)
+        is_earlier = is_earlier.reshape(-1, *(1,) * here.ndim)
+        before = jnp.sum(jnp.where(is_earlier, everywhere, 0), axis=0, dtype=jnp.int32)
+        return before, jnp.sum(everywhere, axis=0, dtype=jnp.int32).astype(jnp.uint32)
 
     def merge(self, later: "LastSeen") -> "LastSeen":
         """The items of the later one come after those of this one."""

@@ -7,23 +7,34 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
-from .accumulator import AbstractAccumulator, AxisName
-from .check import checked_observation
+from .._arrays import AxisName
+from .accumulator import AbstractAccumulator
+from .added import AbstractRecord, checked_array, checked_record
 from .scattered import Scattered, scatter_max
+
+
+class MaximumRecord(AbstractRecord):
+    """What one batch adds to `Maximum`: its largest values, minus infinity where it has none."""
+
+    value: Float32[Array, "*shape"] | Scattered
+
+    def combine(self, later: "MaximumRecord") -> "MaximumRecord":
+        """The larger of both."""
+        return MaximumRecord(jnp.maximum(self.value, later.value))
 
 
 class Maximum(AbstractAccumulator):
     """The largest value seen; minus infinity if there was none.
 
-    An observation is one float32 array of the same shape, minus infinity where nothing was seen.
-    Observations combine by `jnp.maximum`, not by addition. They are to be free of NaN, which some
-    devices pass on and others leave out when they reduce together.
+    A batch adds a `MaximumRecord`. It has no NaN: some devices pass one on and others leave it out
+    when they reduce together.
 
     !!! Example
 
         >>> import jax.numpy as jnp
         >>> import jax_sae_metrics as jsm
-        >>> print(jsm.Maximum.empty((2,)).add(jnp.array([1.0, -jnp.inf])).value)
+        >>> record = jsm.MaximumRecord(jnp.array([1.0, -jnp.inf]))
+        >>> print(jsm.Maximum.empty((2,)).add(record).value)
         [  1. -inf]
     """
 
@@ -31,20 +42,19 @@ class Maximum(AbstractAccumulator):
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> "Maximum":
-        """Of nothing."""
+        """No value seen."""
         return cls(value=jnp.full(shape, -jnp.inf, jnp.float32))
 
-    def add(self, observation: Any, axis_name: AxisName | None = None) -> "Maximum":
-        """The larger of both, over all devices of `axis_name` where it is given."""
-        if isinstance(observation, Scattered):
-            if observation.is_few(axis_name):
-                few = observation.gathered(axis_name)
-                return Maximum(value=scatter_max(self.value, few.indices, few.values))
-            observation = observation.dense()
-        observation = checked_observation(observation, "Maximum", self.value.shape, jnp.float32)
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Maximum":
+        checked_record(added, "Maximum", MaximumRecord)
+        value = checked_array(added.value, "Maximum", self.value.shape, jnp.float32)
         if axis_name is not None:
-            observation = lax.pmax(observation, axis_name)
-        return Maximum(value=jnp.maximum(self.value, observation))
+            value = lax.pmax(value, axis_name)
+        return Maximum(value=jnp.maximum(self.value, value))
+
+    def _add_few(self, added: Any, axis_name: AxisName | None) -> "Maximum":
+        few = added.value.gathered(axis_name)
+        return Maximum(value=scatter_max(self.value, few.indices, few.values))
 
     def merge(self, later: "Maximum") -> "Maximum":
         """The larger of both."""

@@ -2,45 +2,56 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32
 
-from .accumulator import AbstractAccumulator, AxisName
+from .._arrays import AxisName
+from .accumulator import AbstractAccumulator
+from .added import AbstractRecord, checked_record
 from .count import Count
 from .gather import merge_devices
 from .total import Total
 
 
-class MomentsRecord(eqx.Module):
-    """What one batch adds to `Moments`: how many items, their mean, and their spread about it.
-
-    Records combine by the law of `Moments`, not by addition.
-    """
+class MomentsRecord(AbstractRecord):
+    """What one batch adds to `Moments`: sums over its items, about a centre near their mean."""
 
     count: Int32[Array, "*component"]
-    mean: Float32[Array, "*component feature"]
-    mean_rest: Float32[Array, "*component feature"]
-    sum_of_squares: Float32[Array, "*component feature"]
+    centre: Float32[Array, "*component feature"]
+    deviations: Float32[Array, "*component feature"]
+    squared_deviations: Float32[Array, "*component feature"]
 
-    @classmethod
-    def around(
-        cls,
-        centre: Float32[Array, "*component feature"],
-        deviations: Float32[Array, "*component feature"],
-        squared_deviations: Float32[Array, "*component feature"],
-        count: Int32[Array, "*component"],
-    ) -> "MomentsRecord":
-        """From the sums of deviations from a centre near the mean, and of their squares."""
-        rest = deviations / jnp.maximum(count, 1).astype(jnp.float32)[..., None]
-        return cls(
+    def combine(self, later: "MomentsRecord") -> "MomentsRecord":
+        """Both sums about a centre near the mean of all."""
+        count = self.count + later.count
+        share = later._float_count() / jnp.maximum(count, 1).astype(jnp.float32)[..., None]
+        centre = self.centre + share * (later.centre - self.centre)
+        # Where one of them has no items, its centre means nothing.
+        centre = jnp.where(self._float_count() == 0, later.centre, centre)
+        mine, theirs = self._about(centre), later._about(centre)
+        return MomentsRecord(
             count=count,
-            mean=centre,
-            mean_rest=rest,
-            sum_of_squares=jnp.maximum(squared_deviations - rest * deviations, 0),
+            centre=centre,
+            deviations=mine.deviations + theirs.deviations,
+            squared_deviations=mine.squared_deviations + theirs.squared_deviations,
         )
+
+    def _about(self, centre: Float32[Array, "*component feature"]) -> "MomentsRecord":
+        """The same items, about another centre."""
+        distance, count = self.centre - centre, self._float_count()
+        return MomentsRecord(
+            count=self.count,
+            centre=centre,
+            deviations=self.deviations + count * distance,
+            squared_deviations=self.squared_deviations
+            + 2 * distance * self.deviations
+            + count * jnp.square(distance),
+        )
+
+    def _float_count(self) -> Float32[Array, "*component 1"]:
+        return self.count.astype(jnp.float32)[..., None]
 
 
 class Moments(AbstractAccumulator):
@@ -52,8 +63,7 @@ class Moments(AbstractAccumulator):
     difference of $E[x^2]$ and $E[x]^2$ is off by 20% where the mean is 1000 and the standard
     deviation 1; this is right to about 1e-6.
 
-    An observation is a `MomentsRecord`. It takes the place of the items themselves: records are
-    merged, never summed.
+    A batch adds a `MomentsRecord`.
 
     !!! Example
 
@@ -61,9 +71,9 @@ class Moments(AbstractAccumulator):
         >>> import jax_sae_metrics as jsm
         >>> record = jsm.MomentsRecord(
         ...     count=jnp.asarray(2, jnp.int32),
-        ...     mean=jnp.array([1000.0]),
-        ...     mean_rest=jnp.array([0.5]),
-        ...     sum_of_squares=jnp.array([0.5]),
+        ...     centre=jnp.array([1000.0]),
+        ...     deviations=jnp.array([1.0]),
+        ...     squared_deviations=jnp.array([1.0]),
         ... )
         >>> moments = jsm.Moments.zeros((1,)).add(record)
         >>> print(moments.mean.to_float(), moments.variance())
@@ -81,27 +91,24 @@ class Moments(AbstractAccumulator):
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "Moments":
-        """Of nothing, for the given shape `[component?, feature]`."""
+        """No items seen, for the given shape `[component?, feature]`."""
         return cls(
             count=Count.zeros(shape[:-1]),
             mean=Total.zeros(shape),
             sum_of_squares=Total.zeros(shape),
         )
 
-    def add(self, observation: Any, axis_name: AxisName | None = None) -> "Moments":
-        """Combine with the items of one batch, on all devices of `axis_name` where it is given."""
-        if not isinstance(observation, MomentsRecord):
-            raise ValueError(
-                f"observation: Moments expect a MomentsRecord, got {type(observation).__name__}. "
-                "Pass what `observe` of the same metric returned."
-            )
-        zeros = jnp.zeros_like(observation.mean)
-        added = Moments(
-            count=Count.zeros(observation.count.shape).add(observation.count),
-            mean=Total(observation.mean, zeros).add(observation.mean_rest),
-            sum_of_squares=Total(observation.sum_of_squares, zeros),
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Moments":
+        checked_record(added, "Moments", MomentsRecord)
+        rest = added.deviations / jnp.maximum(added._float_count(), 1)
+        squares = jnp.maximum(added.squared_deviations - rest * added.deviations, 0)
+        zeros = jnp.zeros_like(added.centre)
+        batch = Moments(
+            count=Count.zeros(added.count.shape).add(added.count),
+            mean=Total(added.centre, zeros).add(rest),
+            sum_of_squares=Total(squares, zeros),
         )
-        return self.merge(added if axis_name is None else added.all_reduce(axis_name))
+        return self.merge(batch if axis_name is None else batch.all_reduce(axis_name))
 
     def merge(self, later: "Moments") -> "Moments":
         """The moments of both sets of items together."""
@@ -129,7 +136,7 @@ class Moments(AbstractAccumulator):
         return merge_devices(self, axis_name)
 
     def variance(self) -> Float32[Array, "*component feature"]:
-        """Mean squared deviation; NaN of nothing."""
+        """Mean squared deviation; NaN where no items were seen."""
         return self.sum_of_squares.to_float() / self._float_count()
 
     def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:

@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Float32, Int32, PyTree
 
-from .accumulator import AxisName
+from .._arrays import AxisName
 from .gather import gather
 
 
 class Scattered(eqx.Module):
-    """What an observation adds to few of the `size` features: `values` at `indices`.
+    """What a batch adds to few of the `size` features: `values` at `indices`.
 
     Values at the same index add up (or, of a maximum, the largest counts); an index of `size` or
-    more adds nothing. Metrics see it only on the way from `TopKActivations` to an accumulator:
-    `observe` returns plain arrays.
+    more adds nothing. It is found on the way from `TopKActivations` to an accumulator alone:
+    `observe` returns dense arrays.
     """
 
     indices: Int32[Array, "*component entry"]
@@ -54,12 +54,12 @@ class Scattered(eqx.Module):
         )
         return Scattered(indices, values, self.size, self.is_maximum)
 
-    def combined(self) -> "Scattered":
+    def at_different_indices(self) -> "Scattered":
         """The same additions, none of them at the same index as another."""
-        one_run = jax.vmap(self._combined) if self.indices.ndim > 1 else self._combined
+        one_run = jax.vmap(self._added_up) if self.indices.ndim > 1 else self._added_up
         return Scattered(*one_run(self.indices, self.values), self.size)
 
-    def _combined(self, indices: Array, values: Array) -> tuple[Array, Array]:
+    def _added_up(self, indices: Array, values: Array) -> tuple[Array, Array]:
         indices, values = lax.sort((indices, values), num_keys=1)
         is_new = jnp.diff(indices, prepend=jnp.int32(-1)) != 0
         place = jnp.cumsum(is_new, dtype=jnp.int32) - 1
@@ -68,6 +68,27 @@ class Scattered(eqx.Module):
             unused.at[place].set(indices),
             jnp.zeros(values.shape, values.dtype).at[place].add(values),
         )
+
+
+def is_few(added: PyTree, axis_name: AxisName | None) -> bool:
+    """Whether something is added to fewer features than there are, and to no more than that."""
+    scattered = [
+        node for node in jax.tree.leaves(added, is_leaf=_is_scattered) if _is_scattered(node)
+    ]
+    return bool(scattered) and all(node.is_few(axis_name) for node in scattered)
+
+
+def dense(added: PyTree) -> PyTree:
+    """What is added, with an entry for every feature."""
+    return jax.tree.map(
+        lambda node: node.dense() if isinstance(node, Scattered) else node,
+        added,
+        is_leaf=_is_scattered,
+    )
+
+
+def _is_scattered(node: Any) -> bool:
+    return isinstance(node, Scattered)
 
 
 def scatter_add(array: Array, indices: Array, values: Any) -> Array:

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
-from .accumulator import AbstractAccumulator, AxisName
-from .check import checked_observation
+from .._arrays import AxisName
+from .accumulator import AbstractAccumulator
+from .added import checked_array
 from .gather import merge_devices
 from .scattered import Scattered, scatter_set, take
 
@@ -20,7 +22,7 @@ class Total(AbstractAccumulator):
     keeps about 48 bits: after adding 0.1 3e7 times, a plain float32 sum is off by 30% and this one
     by less than 1e-8 of its value.
 
-    An observation is one float32 array of the same shape.
+    A batch adds one float32 array of the same shape.
 
     !!! Example
 
@@ -43,16 +45,11 @@ class Total(AbstractAccumulator):
         """An empty total of the given shape."""
         return cls(high=jnp.zeros(shape, jnp.float32), low=jnp.zeros(shape, jnp.float32))
 
-    def add(self, observation: Any, axis_name: AxisName | None = None) -> "Total":
-        """Add a float32 observation, summed over `axis_name` first where it is given."""
-        if isinstance(observation, Scattered):
-            if observation.is_few(axis_name):
-                return self._plus_scattered(observation.gathered(axis_name).combined())
-            observation = observation.dense()
-        observation = checked_observation(observation, "Total", self.high.shape, jnp.float32)
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Total":
+        added = checked_array(added, "Total", self.high.shape, jnp.float32)
         if axis_name is not None:
-            observation = lax.psum(observation, axis_name)
-        return self._plus(observation, jnp.zeros_like(observation))
+            added = lax.psum(added, axis_name)
+        return self._plus(added, jnp.zeros_like(added))
 
     def merge(self, later: "Total") -> "Total":
         """The sum of both totals."""
@@ -71,27 +68,31 @@ class Total(AbstractAccumulator):
         return np.asarray(np.float64(self.high) + np.float64(self.low))
 
     def _plus(self, high: Float32[Array, "*shape"], low: Float32[Array, "*shape"]) -> "Total":
-        total = _as_written(self.high + high)
-        # The part of either summand that the rounded sum lost (two-sum).
-        mine = _as_written(total - high)
-        lost = (self.high - mine) + (high - (total - mine))
-        rest = lost + (self.low + low)
-        renormalised = _as_written(total + rest)
-        rest = rest - (renormalised - total)
-        # Beyond the finite there is nothing to compensate: inf stays inf instead of inf - inf.
-        finite = jnp.isfinite(renormalised)
-        return Total(
-            high=jnp.where(finite, renormalised, total),
-            low=jnp.where(finite, rest, jnp.zeros_like(rest)),
-        )
+        return Total(*_sum_of_pairs((self.high, self.low), (high, low)))
 
-    def _plus_scattered(self, added: Scattered) -> "Total":
+    def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Total":
+        added = added.gathered(axis_name).at_different_indices()
         old = Total(take(self.high, added.indices), take(self.low, added.indices))
         new = old._plus(added.values, jnp.zeros_like(added.values))
         return Total(
             high=scatter_set(self.high, added.indices, new.high),
             low=scatter_set(self.low, added.indices, new.low),
         )
+
+
+# Traced once for all totals of the same shape.
+@jax.jit
+def _sum_of_pairs(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    total = _as_written(one[0] + other[0])
+    # The part of either summand that the rounded sum lost (two-sum).
+    mine = _as_written(total - other[0])
+    lost = (one[0] - mine) + (other[0] - (total - mine))
+    rest = lost + (one[1] + other[1])
+    renormalised = _as_written(total + rest)
+    rest = rest - (renormalised - total)
+    # Beyond the finite there is nothing to compensate: inf stays inf instead of inf - inf.
+    finite = jnp.isfinite(renormalised)
+    return jnp.where(finite, renormalised, total), jnp.where(finite, rest, jnp.zeros_like(rest))
 
 
 def _as_written(rounded: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:

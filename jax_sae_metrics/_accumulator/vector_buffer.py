@@ -1,20 +1,30 @@
 """A fixed number of whole vectors, in the order in which they came."""
 
-import equinox as eqx
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
-from .accumulator import AbstractAccumulator, AxisName
+from .._arrays import AxisName
+from .accumulator import AbstractAccumulator
+from .added import AbstractRecord, checked_record
 from .gather import gather
 
 
-class VectorRows(eqx.Module):
-    """Vectors to append to a `VectorBuffer`, and which of them count."""
+class VectorRecord(AbstractRecord):
+    """Vectors to append to a `VectorBuffer`, in order, and which of them count."""
 
     values: Float[Array, "*component feature vector"]
     valid: Bool[Array, "*component vector"]
+
+    def combine(self, later: "VectorRecord") -> "VectorRecord":
+        """The vectors of both batches, one after the other."""
+        return VectorRecord(
+            values=jnp.concatenate([self.values, later.values], axis=-1),
+            valid=jnp.concatenate([self.valid, later.valid], axis=-1),
+        )
 
 
 class VectorBuffer(AbstractAccumulator):
@@ -35,58 +45,53 @@ class VectorBuffer(AbstractAccumulator):
             num_filled=jnp.zeros(shape[:-1], jnp.int32),
         )
 
-    def add(self, observation: VectorRows, axis_name: AxisName | None = None) -> "VectorBuffer":
+    def _add(self, added: Any, axis_name: AxisName | None) -> "VectorBuffer":
         """Append the valid vectors, device by device where `axis_name` is given."""
+        checked_record(added, "VectorBuffer", VectorRecord)
+        values, valid = added.values, added.valid
         if axis_name is not None:
-            observation = _concatenate(gather(observation, axis_name))
-        if observation.valid.shape[-1] == 0:
+            values, valid = map(_concatenate, gather((values, valid), axis_name))
+        if valid.shape[-1] == 0:
             return self
         append = _append
         for _ in self.num_filled.shape:
             append = jax.vmap(append)
-        values, num_filled = append(
-            self.values, self.num_filled, observation.values, observation.valid
-        )
-        return VectorBuffer(values=values, num_filled=num_filled)
+        return VectorBuffer(*append(self.values, self.num_filled, values, valid))
 
     def merge(self, later: "VectorBuffer") -> "VectorBuffer":
         """Append the vectors of the later buffer."""
-        return self.add(later._rows())
+        return self.add(later._vectors())
 
     def all_reduce(self, axis_name: AxisName) -> "VectorBuffer":
         """The vectors of all devices, in the order of the devices."""
         *shape, capacity = self.values.shape
-        return VectorBuffer.zeros(tuple(shape), capacity).add(self._rows(), axis_name)
+        return VectorBuffer.zeros(tuple(shape), capacity).add(self._vectors(), axis_name)
 
-    def _rows(self) -> VectorRows:
+    def _vectors(self) -> VectorRecord:
         shape = (*self.num_filled.shape, self.values.shape[-1])
         places = lax.broadcasted_iota(jnp.int32, shape, self.num_filled.ndim)
-        return VectorRows(values=self.values, valid=places < self.num_filled[..., None])
+        return VectorRecord(values=self.values, valid=places < self.num_filled[..., None])
 
 
-def _concatenate(devices: VectorRows) -> VectorRows:
+def _concatenate(devices: Array) -> Array:
     """Turn a leading device axis into one long run of vectors."""
-
-    def join(leaf: Array) -> Array:
-        leaf = jnp.moveaxis(leaf, 0, -2)
-        return leaf.reshape(*leaf.shape[:-2], -1)
-
-    return jax.tree.map(join, devices)
+    devices = jnp.moveaxis(devices, 0, -2)
+    return devices.reshape(*devices.shape[:-2], -1)
 
 
 def _append(
     values: Float[Array, "feature capacity"],
     num_filled: Int32[Array, ""],
-    rows: Float[Array, "feature vector"],
+    vectors: Float[Array, "feature vector"],
     valid: Bool[Array, " vector"],
 ) -> tuple[Float[Array, "feature capacity"], Int32[Array, ""]]:
-    # Each free place looks up which valid row is its own: a gather, where a scatter would need to
-    # be told how its result is sharded.
+    # Each free place looks up which valid vector is its own: a gather, where a scatter would have
+    # to be told how its result is sharded.
     capacity = values.shape[-1]
     num_valid = jnp.cumsum(valid, dtype=jnp.int32)
     rank = jnp.arange(capacity, dtype=jnp.int32) - num_filled + 1
     source = jnp.searchsorted(num_valid, rank)
     wanted = (rank >= 1) & (rank <= num_valid[-1])
-    taken = jnp.take(rows, source, axis=-1, mode="clip")
+    taken = jnp.take(vectors, source, axis=-1, mode="clip")
     filled = jnp.minimum(num_filled + num_valid[-1], capacity)
     return jnp.where(wanted[None], taken, values), filled

@@ -5,7 +5,7 @@ from jax.scipy.special import entr
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from .._sharding import unsharded
+from .._arrays import unsharded
 from .rows import dictionary
 
 

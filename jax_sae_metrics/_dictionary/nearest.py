@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int32
 
-from .._sharding import unsharded
+from .._arrays import unsharded
 from .rows import cosines, has_direction, unit_rows
 
 # The cosines of one block of rows: 64 MiB of float32.

@@ -5,7 +5,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
-from .._batch import computable
+from .._arrays import computable
 
 
 def dictionary(name: str, value: ArrayLike) -> Float[Array, "feature input_feature"]:

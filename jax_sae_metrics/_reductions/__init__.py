@@ -1,13 +1,31 @@
-from .centre import near_mean as near_mean
-from .functions import (
-    Function as Function,
-    Kinds as Kinds,
-    Term as Term,
-    apply as apply,
-    at_least_float32 as at_least_float32,
-    check_function as check_function,
-    flatten_items as flatten_items,
-)
+"""Everything that is asked of the same arrays, found in one read of them.
+
+A `Reduction` says what is found: a function of each entry, reduced over items or over features.
+`reduce_all` finds many of them at once, in the form that is fast on the platform. A form is a
+function `(reductions, vectors, num_item_axes) -> results`, one result for each reduction, in order.
+`tests/test_forms.py` runs every form against one oracle. Each keeps this contract:
+
+- **Shapes.** The arrays are `[*item, *component, feature]`. A result is `[*component, feature]`; of
+  `sum_per_vector`, `[*item, *component]`.
+- **Dtypes.** Numbers are float32 at least before a function sees them. Sums and maxima are float32.
+  The sum of a boolean function is an exact int32 count, to 2^32 as unsigned. Positions are int32.
+- **Masks.** What is masked out changes no result over items, not even where it is NaN. Sums over
+  features are those of all vectors, masked or not.
+- **NaN.** Unmasked, it shows in every sum that its entry is part of, and in no other.
+- **No items.** Sums are 0, maxima minus infinity, positions 0.
+- **Varying.** Under `shard_map`, results vary over the axes that the arrays vary over, and no
+  others. A running sum begins as a reduction over no items, not as a constant.
+- **Cost.** The arrays are read once from memory, and nothing as large as they are is written.
+"""
+
+from .centre import Deviation as Deviation, SquaredDeviation as SquaredDeviation
 from .plain import plain_sum as plain_sum
 from .positions import item_positions as item_positions
-from .reduce_functions import reduce_functions as reduce_functions
+from .reduce_all import reduce_all as reduce_all
+from .reduction import (
+    Function as Function,
+    Reduction as Reduction,
+    Vectors as Vectors,
+    check_function as check_function,
+)
+from .values import values_of as values_of

@@ -1,4 +1,6 @@
-"""A value near the mean of each feature, found without reading them all."""
+"""A value near the mean of each feature, found without reading them all; deviations from it."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +8,35 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32
 
-from .._accumulator import AxisName
-from .functions import Function, Term, apply, flatten_items
+from .._arrays import AxisName
 from .plain import plain_sum
+from .reduction import Function, Reduction, Vectors
+from .values import flatten_items, values_of
 
 # Of n rows with an outlier among them, k rows spread over all put the centre at most n / k^2
 # variances (squared distances) from the mean: centred sums then lose few digits, if any.
 _NUM_SAMPLED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Deviation:
+    """How far a function of the entries is from a centre, which is given last."""
+
+    function: Function
+
+    def __call__(self, *numbers: Float[Array, ""]) -> Float[Array, ""]:
+        *entries, centre = numbers
+        return self.function(*entries) - centre
+
+
+@dataclasses.dataclass(frozen=True)
+class SquaredDeviation:
+    """The square of how far a function of the entries is from a centre."""
+
+    function: Function
+
+    def __call__(self, *numbers: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.square(Deviation(self.function)(*numbers))
 
 
 def near_mean(
@@ -29,26 +53,26 @@ def near_mean(
     """
     if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
         return _mean_of_all(function, arrays, mask, num_item_axes)
-    rows, row_mask = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
-    num_items = len(rows[0])
+    flat, flat_mask = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
+    num_items = len(flat[0])
     if num_items == 0:
-        return jnp.zeros(rows[0].shape[1:], jnp.float32)  # on all devices alike
+        return jnp.zeros(flat[0].shape[1:], jnp.float32)  # on all devices alike
     num_sampled = min(num_items, _NUM_SAMPLED)
     starts = np.arange(num_sampled) * num_items // num_sampled
-    valid = jnp.ones((num_sampled, *rows[0].shape[1:-1]), bool)
-    if row_mask is not None:
-        # The next unmasked row from each of the starts on.
-        number = lax.broadcasted_iota(jnp.int32, row_mask.shape, 0)
-        following = jnp.where(row_mask, number, jnp.int32(num_items))
+    valid = jnp.ones((num_sampled, *flat[0].shape[1:-1]), bool)
+    if flat_mask is not None:
+        # The next unmasked item from each of the starts on.
+        number = lax.broadcasted_iota(jnp.int32, flat_mask.shape, 0)
+        following = jnp.where(flat_mask, number, jnp.int32(num_items))
         following = lax.cummin(following, axis=0, reverse=True)[starts]
         valid = following < num_items
-        sampled = [jnp.take_along_axis(x, following[..., None], axis=0, mode="clip") for x in rows]
+        sampled = [jnp.take_along_axis(x, following[..., None], axis=0, mode="clip") for x in flat]
     elif num_items % num_sampled == 0:
         # A slice, where a gather would read from all devices.
-        sampled = [x.reshape(num_sampled, -1, *x.shape[1:])[:, 0] for x in rows]
+        sampled = [x.reshape(num_sampled, -1, *x.shape[1:])[:, 0] for x in flat]
     else:
-        sampled = [x[starts] for x in rows]
-    (values,) = apply((Term(function),), ((),), tuple(sampled), valid)
+        sampled = [x[starts] for x in flat]
+    values = _values(function, tuple(sampled), valid)
     values = values.astype(jnp.float32)
     offsets = jnp.where(valid[..., None], values - values[:1], jnp.zeros((), values.dtype))
     num_valid = jnp.sum(valid, 0, dtype=jnp.float32)[..., None]
@@ -77,8 +101,16 @@ def _mean_of_all(
     num_item_axes: int,
 ) -> Float32[Array, "*component feature"]:
     # Single rows of explicitly sharded axes cannot be taken.
-    (values,) = apply((Term(function),), ((),), arrays, mask)
+    values = _values(function, arrays, mask)
     items = tuple(range(num_item_axes))
     counted = jnp.ones(values.shape[:-1], bool) if mask is None else mask
     count = jnp.maximum(plain_sum(counted, items, counted.size), 1).astype(jnp.float32)
     return plain_sum(values, items, counted.size) / count[..., None]
+
+
+def _values(
+    function: Function,
+    arrays: tuple[Float[Array, "..."], ...],
+    mask: Bool[Array, "*item_and_component"] | None,
+) -> Float[Array, "..."]:
+    return values_of(Reduction("sum_per_feature", function), Vectors(arrays, mask))

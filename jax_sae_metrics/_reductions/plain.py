@@ -1,36 +1,43 @@
-"""Plain reductions: the form for TPU, and for explicitly sharded arrays."""
+"""Plain reductions: the form for TPU, for explicitly sharded arrays, and for unknown platforms."""
 
-import itertools
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
-from .functions import Column, Kinds, Rows, columns, lowest, results, vectors
+from .reduction import Reduction, Vectors
+from .values import lowest, values_of
 
 # Beyond it, float32 cannot count one by one.
 _MAX_FLOAT_COUNT = 2**24
 
 
-def reduce_at_once(rows: Rows, constants: Kinds, terms: Kinds, num_item_axes: int) -> Kinds:
+def reduce_at_once(
+    reductions: tuple[Reduction, ...], vectors: Vectors, num_item_axes: int
+) -> list[Array]:
     """Each by itself. XLA:TPU makes them a single pass over the arrays, if all are float32."""
-    items = tuple(range(num_item_axes))
-    num_items = math.prod(rows.arrays[0].shape[:num_item_axes])
-    given = columns(terms, constants, rows, itertools.count(1))
-    reduced = [plain_reduce(column, items, num_items) for column in given]
-    summed = [plain_sum(v, (-1,), v.shape[-1]) for v in vectors(terms, constants, rows)]
-    return results(terms, reduced, summed)
+    *batch, num_features = vectors.arrays[0].shape
+    items, num_items = tuple(range(num_item_axes)), math.prod(batch[:num_item_axes])
+
+    def reduce(index: int, reduction: Reduction) -> Array:
+        values = values_of(reduction, vectors, index if reduction.is_maximum else None)
+        if reduction.is_per_vector:
+            return plain_sum(values, (-1,), num_features)
+        return plain_reduce(values, reduction.is_maximum, items, num_items)
+
+    return [reduce(index, reduction) for index, reduction in enumerate(reductions)]
 
 
-def plain_reduce(column: Column, axes: tuple[int, ...], highest: int) -> Array:
-    """The sum of a column, or the maximum, where integers are at most `highest`."""
-    values, is_maximum = column
+def plain_reduce(values: Array, is_maximum: bool, axes: tuple[int, ...], highest: int) -> Array:
+    """The sum, or the maximum, where integers are at most `highest`."""
     if not is_maximum:
         return plain_sum(values, axes, highest)
     dtype = jnp.int32 if values.dtype == jnp.int32 else jnp.float32
+    initial = lowest(values.dtype)
     if dtype == jnp.int32 and highest <= _MAX_FLOAT_COUNT:
-        values = values.astype(jnp.float32)
-    return jnp.max(values, axes, initial=lowest(values.dtype)).astype(dtype)
+        values, initial = values.astype(jnp.float32), np.float32(initial)
+    return jnp.max(values, axes, initial=initial).astype(dtype)
 
 
 def plain_sum(values: Array, axes: tuple[int, ...], highest: int) -> Array:

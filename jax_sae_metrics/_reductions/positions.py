@@ -5,8 +5,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
-from .._sharding import unsharded
-from .functions import flatten_items
+from .._arrays import unsharded
+from .values import flatten_items
 
 
 def item_positions(

@@ -1,0 +1,64 @@
+"""What a batch adds to an accumulator: checks of it, and records of what is no plain sum."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+
+def _mark() -> Key[Array, ""]:
+    return jax.random.wrap_key_data(np.zeros(2, np.uint32), impl="threefry2x32")
+
+
+class AbstractRecord(eqx.Module):
+    """What one batch adds to an accumulator of which it is no plain sum.
+
+    `combine` makes one of the records of two batches. The sum of their leaves would be a wrong
+    number, so one of the leaves is a random key, which JAX refuses to add, to scale and to `psum`.
+    """
+
+    not_a_sum: Key[Array, ""] = eqx.field(default_factory=_mark, kw_only=True)
+
+    @abc.abstractmethod
+    def combine(self, later: Any) -> "AbstractRecord":
+        """The record of both batches together."""
+
+
+def combined(earlier: PyTree, later: PyTree) -> PyTree:
+    """What two batches add, as if they were one."""
+
+    def combine(one: Any, other: Any) -> Any:
+        return one.combine(other) if isinstance(one, AbstractRecord) else one + other
+
+    is_record = lambda node: isinstance(node, AbstractRecord)  # noqa: E731
+    return jax.tree.map(combine, earlier, later, is_leaf=is_record)
+
+
+def checked_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """What is added, as a JAX array; raise unless it has exactly this shape and dtype."""
+    wanted = f"{jnp.dtype(dtype)}{list(shape)}"
+    given = type(added).__name__
+    if hasattr(added, "shape") and hasattr(added, "dtype"):
+        given = f"{added.dtype}{list(added.shape)}"
+    if given != wanted:
+        raise ValueError(
+            f"observation: a {accumulator} of shape {shape} expects an array {wanted}, got {given}."
+            " Pass what `observe` of the same metric returned, or several of them made one by "
+            "`combine`. In a metric's own `_observe`, counts (sums of comparisons) go to a Count, "
+            "other sums to a Total."
+        )
+    # Constants that leave `jax.checkpoint` are not JAX arrays yet.
+    return jnp.asarray(added)
+
+
+def checked_record(added: Any, accumulator: str, record: type[AbstractRecord]) -> None:
+    """Raise unless what is added is such a record."""
+    if not isinstance(added, record):
+        raise ValueError(
+            f"observation: {accumulator} expects a {record.__name__}, got {type(added).__name__}. "
+            "Pass what `observe` of the same metric returned."
+        )

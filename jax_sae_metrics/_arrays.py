@@ -1,0 +1,57 @@
+"""What every other file knows of arrays: dtypes, axis names, explicit sharding, division."""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Float32
+
+AxisName: TypeAlias = str | tuple[str, ...]
+
+
+def as_floating(name: str, value: Any) -> Float[Array, "..."]:
+    """The input as an array; raise unless it is floating point."""
+    if not (hasattr(value, "dtype") or np.isscalar(value)):
+        raise TypeError(
+            f"{name}: expected an array of floating-point dtype, got a {type(value).__name__}. "
+            "What jax.lax.top_k returned is for TopKActivations(values, indices, "
+            "num_learned_features), which metrics take as learned_activations alone."
+        )
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(
+            f"{name}: expected a floating-point dtype, got {array.dtype} of shape {array.shape}. "
+            f"Cast it, for example with {name}.astype(jnp.float32)."
+        )
+    return array
+
+
+def at_least_float32(array: Array) -> Array:
+    """The array in a dtype in which it may be subtracted, squared and summed."""
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
+
+
+def computable(name: str, value: Any) -> Float[Array, "..."]:
+    """The input in a dtype in which it may be subtracted, squared and summed."""
+    return at_least_float32(as_floating(name, value))
+
+
+def unsharded(array: Array) -> Array:
+    """The array whole on every device of an explicit mesh; elsewhere, the array."""
+    mesh = jax.typeof(array).sharding.mesh
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.sharding.reshard(array, whole) if mesh.explicit_axes else array
+
+
+def ratio(
+    numerator: Float32[Array, "*shape"], denominator: Float32[Array, "*#shape"]
+) -> Float32[Array, "*shape"]:
+    """The correctly rounded quotient: n / n is 1, and 0 / 0 is NaN.
+
+    Where one value divides many, XLA would multiply by its reciprocal instead, and 41 / 41 would
+    be 0.99999994.
+    """
+    return numerator / lax.optimization_barrier(jnp.broadcast_to(denominator, numerator.shape))

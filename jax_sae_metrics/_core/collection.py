@@ -1,0 +1,106 @@
+"""Several metrics as one."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import equinox as eqx
+
+from .._inputs import Batch
+from .flatten import flatten
+from .metric import AbstractMetric, check_metric
+from .state import accumulators_of
+
+
+class MetricCollection(AbstractMetric[dict[str, Any]]):
+    """A dictionary of metrics that is itself a metric.
+
+    It takes the inputs of all its metrics and hands each what it reads. An input that none of them
+    reads, or that one of them lacks, is an error at trace time. The state is a dictionary of the
+    metrics' states. All sums that the metrics ask of the same activations are found in one read of
+    them.
+
+    **Inputs** of `observe`, `update` and `forward`: those of its metrics. `mask` serves all of
+    them; where `loss_mask` is given too, it serves the metrics of losses instead (the last token of
+    a sequence has activations, but no loss).
+
+    **Result:** a flat dictionary of the metrics' values by name. Where a value is itself a
+    dictionary (of `PerComponent` or a collection), its keys follow the name after a slash.
+
+    `standard_error` gives a dictionary of those of its metrics that have one.
+
+    **Arguments:**
+
+    - `metrics`: metrics by name. Collections may hold collections.
+
+    **Raises:** `ValueError` for an empty dictionary or an empty name, `TypeError` for a value that
+    is not a metric.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metrics = jsm.MetricCollection({"l0": jsm.L0Norm(), "l1": jsm.L1AbsoluteLoss()})
+        >>> state = metrics.update(metrics.init(), learned_activations=jnp.array([[1.0, 0.0, 3.0]]))
+        >>> {name: float(value) for name, value in metrics.compute(state).items()}
+        {'l0': 2.0, 'l1': 4.0}
+
+    ??? note "Differences from other tools"
+
+        torchmetrics lets metrics share state once their first updates happen to agree, which merges
+        metrics that differ in a threshold; here states are never shared.
+    """
+
+    _metrics: tuple[tuple[str, AbstractMetric[Any]], ...] = eqx.field(static=True)
+
+    def __init__(self, metrics: Mapping[str, AbstractMetric[Any]]) -> None:
+        if not isinstance(metrics, Mapping):
+            raise TypeError(f"metrics: expected a dictionary of metrics by name, got {metrics!r}.")
+        self._metrics = tuple(metrics.items())
+
+    def __check_init__(self) -> None:
+        if not self._metrics:
+            raise ValueError("metrics: expected at least one metric, got an empty dictionary.")
+        for name, metric in self._metrics:
+            if not (isinstance(name, str) and name):
+                raise ValueError(f"metrics: expected non-empty strings as names, got {name!r}.")
+            check_metric(f"metrics[{name!r}]", metric)
+
+    @property
+    def metrics(self) -> dict[str, AbstractMetric[Any]]:
+        """The metrics by name."""
+        return dict(self._metrics)
+
+    def _init(self) -> dict[str, Any]:
+        return {name: metric.init() for name, metric in self._metrics}
+
+    def _observe(self, batch: Batch) -> dict[str, Any]:
+        asked = {}
+        for name, metric in self._metrics:
+            with _named(name):
+                asked[name] = metric._asked(batch.inputs)
+        return asked
+
+    def _finish(self, found: dict[str, Any]) -> dict[str, Any]:
+        observation = {}
+        for name, metric in self._metrics:
+            with _named(name):
+                observation[name] = metric._observation(found[name])
+        return observation
+
+    def _compute(self, state: dict[str, Any]) -> dict[str, Any]:
+        return flatten({n: m._compute(accumulators_of(state[n])) for n, m in self._metrics})
+
+    def _standard_error(self, state: dict[str, Any]) -> dict[str, Any]:
+        errors = {n: m._standard_error(accumulators_of(state[n])) for n, m in self._metrics}
+        return flatten({name: error for name, error in errors.items() if error is not None})
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say in errors which of the metrics it was."""
+    try:
+        yield
+    except (TypeError, ValueError, IndexError) as error:
+        error.add_note(f"In a collection, by the metric {name!r}.")
+        raise

@@ -1,0 +1,305 @@
+"""The one abstract base: a metric writes what it counts and what that means; all else is here."""
+
+import abc
+import dataclasses
+from typing import Any, Generic, TypeVar
+
+import chex
+import equinox as eqx
+import jax
+from jax import lax
+from jax.sharding import NamedSharding, Sharding
+from jaxtyping import Array, PyTree
+
+from .._accumulator import AbstractAccumulator, combined, dense
+from .._arrays import AxisName
+from .._configuration import ONLY_READS, check_size
+from .._inputs import Batch, Inputs, SizedAxis, answer
+from .state import Observation, State, accumulators_of, added, is_of_states
+
+Accumulators = TypeVar("Accumulators")
+
+_SIZED_AXES: tuple[SizedAxis, ...] = ("component", "learned_feature", "input_feature")
+
+
+class AbstractMetric(eqx.Module, Generic[Accumulators]):
+    """Base of all metrics: three pure functions over mergeable accumulators.
+
+    A metric is a frozen configuration: all its fields are static, so it hashes, compares and
+    passes through `jax.jit` without a retrace. It writes `_init` (which accumulators there are,
+    all empty), `_observe` (what it asks of one batch) and `_compute` (what the accumulators mean).
+    Where more is to do with the answers than to add them, it also writes `_finish`. A metric that
+    is a mean or a ratio of sums may write `_standard_error`.
+
+    The public functions below are derived from those and the same for every metric. All are pure
+    and legal under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`.
+
+    Sizes are fields of these names: `num_components`, `num_learned_features`, `num_input_features`.
+    A metric without `num_components`, or with None, has no component axis. Sizes are checked here,
+    and inputs against them in `Batch`. A field of metadata `ONLY_READS` has no part in counting.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.L0Norm()
+        >>> state = metric.init()
+        >>> state = metric.update(state, learned_activations=jnp.array([[1.0, 0.0, 2.0]]))
+        >>> float(metric.compute(state))
+        2.0
+    """
+
+    def __check_init__(self) -> None:
+        if self._sizes["component"] is not None:
+            check_size("num_components (None for no component axis)", self.num_components)
+        for name in ("num_learned_features", "num_input_features"):
+            if hasattr(self, name):
+                check_size(name, getattr(self, name))
+
+    @abc.abstractmethod
+    def _init(self) -> Accumulators:
+        """The empty state: a pytree whose nodes are accumulators."""
+
+    @abc.abstractmethod
+    def _observe(self, batch: Batch) -> Any:
+        """What the metric asks of a batch, once: a tree of arrays and of questions."""
+
+    def _finish(self, found: Any) -> Any:
+        """What is added to each accumulator, by the names of the state.
+
+        `found` is the tree that `_observe` returned, with answers in place of questions.
+        """
+        return found
+
+    @abc.abstractmethod
+    def _compute(self, state: Accumulators) -> Any:
+        """The value of a state."""
+
+    def _standard_error(self, state: Accumulators) -> Any:
+        """The standard error of the value; None if it has none."""
+        del state
+
+    def _shape(self, *axes: SizedAxis) -> tuple[int, ...]:
+        """The sizes of the component axis, if there is one, and of these axes."""
+        sizes = self._sizes
+        components = () if sizes["component"] is None else ("component",)
+        return tuple(sizes[axis] for axis in (*components, *axes))
+
+    def init(self, *, sharding: Sharding | None = None) -> Any:
+        """Return the empty state.
+
+        **Arguments:**
+
+        - `sharding`: where to place it. The spec of a `NamedSharding` is that of a per-feature
+            result, `[component?, learned_feature]`: `PartitionSpec()` replicates, with
+            `PartitionSpec(None, "model")` the features of every component are split over the mesh
+            axis `"model"`. Accumulators with fewer axes take the leading part of the spec.
+        """
+        empty = self._init()
+        state = empty if is_of_states(empty) else State(self._counted_by, empty)
+        if sharding is None:
+            return state
+        if not isinstance(sharding, Sharding):
+            raise TypeError(
+                "sharding: expected a jax.sharding.Sharding such as NamedSharding(mesh, spec), got "
+                f"{sharding!r}."
+            )
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf)), state)
+
+    def observe(self, **inputs: Any) -> Any:
+        """Return what one batch adds to each accumulator, as an `Observation`.
+
+        Its parts have the names of the state: one int32 array in place of each `Count`, one float32
+        array in place of each `Total`, and a record in place of other accumulators. It may leave a
+        loss function as `aux`. Observations of micro-batches are made one by `combine`. Gradients
+        do not flow through it.
+
+        **Arguments:** the batch inputs that the metric names in its documentation, by keyword.
+        All metrics also take `mask`, boolean over the batch axes or the batch and component axes:
+        what is masked out (False) is as if it had not been there. Metrics of losses take
+        `loss_mask` in its place where both are given.
+
+        **Raises:** at trace time, `TypeError` for a missing or unknown input or a wrong dtype,
+        `ValueError` for a wrong shape.
+        """
+        return dense(self._observed(Inputs(inputs)))
+
+    def combine(self, one: Any, other: Any) -> Any:
+        """Return two observations as one, that of both batches together; `other` is the later one.
+
+        Associative. Where all parts are plain sums, their sum is the same. Other parts refuse to be
+        added up: the sum of two maxima, or of two positions, would be a wrong number.
+
+        **Raises:** `ValueError` unless both are observations of this metric.
+        """
+        for observation in (one, other):
+            self._check_observation(observation)
+        return combined(one, other)
+
+    def accumulate(self, state: Any, observation: Any, *, axis_name: AxisName | None = None) -> Any:
+        """Return the state with an observation added: of all devices of `axis_name`, if given."""
+        self._check(state)
+        _check_bound(axis_name)
+        return self._added(state, observation, lambda a, seen: a.add(seen, axis_name))
+
+    def update(self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any) -> Any:
+        """Return the state after one more batch: `observe`, then `accumulate`.
+
+        **Arguments:**
+
+        - `state`: of this metric. Its tree, shapes and dtypes are those of the result.
+        - `axis_name`: under `pmap`, `vmap` or `shard_map`, the axis (or tuple of axes) over which
+            the batch is split. Every device then adds what all devices observed, so that a
+            replicated state stays replicated. Without it the state counts this device's part
+            only; then call `all_reduce` once before `compute`, never both. Under `jit` with
+            sharded global arrays neither is needed.
+        - `inputs`: as for `observe`.
+        """
+        _check_bound(axis_name)
+        observation = self._observed(Inputs(inputs, axis_name))
+        return self.accumulate(state, observation, axis_name=axis_name)
+
+    def forward(
+        self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any
+    ) -> tuple[Any, Any]:
+        """Return the updated state and the value of this batch alone. Arguments as `update`."""
+        batch_state = self.update(self.init(), axis_name=axis_name, **inputs)
+        return self.merge(state, batch_state), self._compute(accumulators_of(batch_state))
+
+    def compute(self, state: Any) -> Any:
+        """Return the value of the state. If nothing was seen, means are NaN and counts 0."""
+        self._check(state)
+        return self._compute(accumulators_of(state))
+
+    def standard_error(self, state: Any) -> Any:
+        r"""Return the standard error of the value: how far chance may have moved it.
+
+        For every mean and every ratio of sums. With numerators $a_n$, denominators $b_n$ (1 for a
+        mean) and $R = \sum a_n / \sum b_n$, by the delta method
+
+        $$\text{SE}(R) = \frac{1}{\left|\sum_n b_n\right|}
+        \sqrt{\frac{N}{N - 1} \sum_{n=1}^{N} (a_n - R\, b_n)^2}$$
+
+        from sums of squares and products kept in the state. It takes the $N$ items (vectors or
+        losses) for independent: tokens of one text are not quite, so that the true error is
+        somewhat larger. Shapes are those of the value; NaN for fewer than two items. Values close
+        to constant lose digits: the squares are not centred, so that a standard deviation of less
+        than a thousandth of the mean is not resolved.
+
+        **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums.
+        """
+        self._check(state)
+        error = self._standard_error(accumulators_of(state))
+        if error is None:
+            raise TypeError(
+                f"{self} has no standard error: what it measures is neither a mean nor a ratio of "
+                "sums over independent items. A metric of your own may define `_standard_error`."
+            )
+        return error
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Return the state of both states' batches together. Associative."""
+        self._check(earlier)
+        self._check(later)
+        return jax.tree.map(
+            lambda accumulator, other: accumulator.merge(other),
+            earlier,
+            later,
+            is_leaf=_is_accumulator,
+        )
+
+    def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
+        """Return the state of the batches of all devices of `axis_name` together.
+
+        For states that differ per device, kept by `update` without `axis_name`. A state that is
+        already the same on all devices would be counted once per device.
+        """
+        self._check(state)
+        _check_bound(axis_name)
+        return jax.tree.map(
+            lambda accumulator: accumulator.all_reduce(axis_name), state, is_leaf=_is_accumulator
+        )
+
+    @property
+    def _sizes(self) -> dict[SizedAxis, int | None]:
+        return {axis: getattr(self, f"num_{axis}s", None) for axis in _SIZED_AXES}
+
+    @property
+    def _counted_by(self) -> str:
+        """The configuration, without what only reads a state."""
+        fields = [f for f in dataclasses.fields(self) if not f.metadata.get(ONLY_READS)]
+        settings = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields)
+        return f"{type(self).__name__}({settings})"
+
+    def _asked(self, inputs: Inputs) -> Any:
+        """What the metric asks of the inputs of one call."""
+        return self._observe(Batch(inputs, type(self).__name__, self._sizes))
+
+    def _observation(self, found: Any) -> Any:
+        """What is added to the state, of the answers to all that was asked."""
+        parts = self._finish(found)
+        return parts if is_of_states(parts) else Observation(self._counted_by, parts)
+
+    def _observed(self, inputs: Inputs) -> Any:
+        """What `observe` returns, except that few additions to many features stay as they are."""
+        asked = self._asked(inputs)
+        inputs.check_all_were_read(type(self).__name__)
+        return self._observation(answer(asked))
+
+    def _added(self, state: Any, observation: Any, add: Any) -> Any:
+        try:
+            return added(state, observation, add)
+        except ValueError as error:
+            raise ValueError(
+                f"observation: expected what `observe` of {self} returns; {error}"
+            ) from None
+
+    def _check_observation(self, observation: Any) -> None:
+        """Raise unless `observation` is one of this metric."""
+        self._added(jax.eval_shape(self.init), observation, lambda accumulator, seen: accumulator)
+
+    def _check(self, state: Any) -> None:
+        """Raise unless `state` is one of this metric: the same configuration, shapes and dtypes."""
+        expected = jax.eval_shape(self.init)
+        try:
+            chex.assert_trees_all_equal_structs(state, expected)
+            chex.assert_trees_all_equal_shapes_and_dtypes(state, expected)
+        except AssertionError:
+            raise ValueError(
+                f"state: not a state of {self}. Pass what `init` or `update` of this metric "
+                "returned; call under `jax.vmap` if it has an axis of models or devices."
+                f"\nExpected: {eqx.tree_pformat(expected, struct_as_array=True)}"
+                f"\nGot: {eqx.tree_pformat(state)}"
+            ) from None
+
+
+def check_metric(name: str, value: Any) -> None:
+    """Raise unless `value` is a metric."""
+    if isinstance(value, AbstractMetric):
+        return
+    hint = " Call the class to make an instance." if isinstance(value, type) else ""
+    raise TypeError(f"{name}: expected a metric, got {value!r}.{hint}")
+
+
+def _is_accumulator(node: PyTree) -> bool:
+    return isinstance(node, AbstractAccumulator)
+
+
+def _fit(sharding: Sharding, leaf: Array) -> Sharding:
+    """The sharding of a per-feature result, cut to the axes that `leaf` has."""
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, type(sharding.spec)(*sharding.spec[: leaf.ndim]))
+    return sharding
+
+
+def _check_bound(axis_name: AxisName | None) -> None:
+    if axis_name is None:
+        return
+    try:
+        lax.axis_size(axis_name)
+    except NameError:
+        raise NameError(
+            f"axis_name={axis_name!r} is not bound here. Call this inside `jax.shard_map`, "
+            f"`jax.pmap` or `jax.vmap` with axis_name={axis_name!r}, "
+            "or leave axis_name out: under `jax.jit` with sharded arrays it is not needed."
+        ) from None

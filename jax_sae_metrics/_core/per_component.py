@@ -1,0 +1,100 @@
+"""A metric's result, taken apart by component."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from .._inputs import Batch
+from .flatten import flatten
+from .metric import AbstractMetric, check_metric
+
+
+def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+    # A string is an iterable too, but of letters.
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+class PerComponent(AbstractMetric[Any]):
+    """A metric whose value is reported by component name, with the mean over components.
+
+    State and inputs are those of the metric that is wrapped.
+
+    **Result:** `{prefix/name: value, ..., prefix/mean: mean}`, where `value` is the metric's value
+    without the component axis and `mean` the float32 mean over components (NaN as soon as one
+    component's value is).
+
+    **Arguments:**
+
+    - `metric`: a metric with `num_components`.
+    - `component_names`: one name per component, in order, all different and none `"mean"`.
+    - `prefix`: what to put before the names; nothing if it is empty, which is what a
+        `MetricCollection` wants, since it prefixes its own name for the metric.
+
+    **Raises:** `ValueError` for names that do not fit the metric's components, `TypeError` for a
+    metric without them.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.PerComponent(jsm.L0Norm(num_components=2), ("mlp_0", "mlp_1"), "l0")
+        >>> acts = jnp.array([[[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
+        >>> state = metric.update(metric.init(), learned_activations=acts)
+        >>> {name: float(value) for name, value in metric.compute(state).items()}
+        {'l0/mlp_0': 2.0, 'l0/mlp_1': 1.0, 'l0/mean': 1.5}
+
+    ??? note "Differences from other tools"
+
+        The torch version's `ClasswiseWrapperWithMean` uses the lower-case class name where it is
+        given no prefix.
+    """
+
+    metric: AbstractMetric[Any] = eqx.field(static=True)
+    component_names: tuple[str, ...] = eqx.field(static=True, converter=_in_order)
+    prefix: str = eqx.field(static=True, default="")
+
+    def __check_init__(self) -> None:
+        check_metric("metric", self.metric)
+        num_components = self.metric._sizes["component"]
+        if num_components is None:
+            raise TypeError(
+                f"metric: expected a metric with num_components, got {self.metric!r}. A result "
+                "without a component axis cannot be taken apart."
+            )
+        names = self.component_names
+        if len(names) != num_components or len({*names, "mean"}) != num_components + 1:
+            raise ValueError(
+                f"component_names: expected {num_components} different names, none of them 'mean', "
+                f"for {self.metric!r}, got {len(names)}: {names}."
+            )
+
+    def _init(self) -> Any:
+        return self.metric.init()
+
+    def _observe(self, batch: Batch) -> Any:
+        return self.metric._asked(batch.inputs)
+
+    def _finish(self, found: Any) -> Any:
+        return self.metric._observation(found)
+
+    def _compute(self, state: Any) -> dict[str, Any]:
+        return self._prefixed(self._by_name(self.metric._compute(state), with_mean=True))
+
+    def _standard_error(self, state: Any) -> dict[str, Any] | None:
+        errors = self.metric._standard_error(state)
+        return None if errors is None else self._prefixed(self._by_name(errors, with_mean=False))
+
+    def _by_name(self, result: Any, with_mean: bool) -> dict[str, Any]:
+        """The entries along the component axis by name; of a dictionary, those of each key."""
+        if isinstance(result, dict):
+            return flatten({k: self._by_name(value, with_mean) for k, value in result.items()})
+        named = dict(zip(self.component_names, result, strict=True))
+        if with_mean:
+            # Components see the same items: the error of their mean does not follow from theirs.
+            named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)
+        return named
+
+    def _prefixed(self, named: dict[str, Any]) -> dict[str, Any]:
+        return flatten({self.prefix: named}) if self.prefix else named

@@ -1,0 +1,98 @@
+"""States and observations: trees of accumulators, and of what one batch adds to each of them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import equinox as eqx
+
+from .._accumulator import AbstractAccumulator
+
+Accumulators = TypeVar("Accumulators")
+
+
+class State(eqx.Module, Generic[Accumulators]):
+    """The accumulators of a metric, and the configuration that they were counted under.
+
+    Its accumulators are found in it by their names: `state.num_fired` is
+    `state.accumulators.num_fired`. A collection has a dictionary of its metrics' states.
+    """
+
+    counted_by: str = eqx.field(static=True)
+    accumulators: Accumulators
+
+    def __getattr__(self, name: str) -> Any:
+        # Before there are fields, as in unpickling, there is nothing to look in.
+        if name.startswith("__") or "accumulators" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.accumulators, name)
+
+    def __getitem__(self, name: Any) -> Any:
+        return self.accumulators[name]
+
+
+class Observation(eqx.Module):
+    """What one batch adds to the state of a metric: an array or record for each accumulator.
+
+    Two of them become one by `metric.combine`. Where all parts are arrays, that is their sum.
+    """
+
+    counted_by: str = eqx.field(static=True)
+    parts: Any
+
+
+def is_of_states(tree: Any) -> bool:
+    """Whether a tree is made of states or observations, which name their configurations already."""
+    if isinstance(tree, Mapping):
+        return all(is_of_states(node) for node in tree.values())
+    return isinstance(tree, State | Observation)
+
+
+def accumulators_of(state: Any) -> Any:
+    """What a metric's own functions see of its state."""
+    return state.accumulators if isinstance(state, State) else state
+
+
+def added(state: Any, observation: Any, add: Callable[[Any, Any], Any]) -> Any:
+    """The state, with `add(accumulator, what is observed for it)` in place of each accumulator.
+
+    Raises `ValueError` where the observation has not the names of the state.
+    """
+    if isinstance(state, AbstractAccumulator):
+        return add(state, observation)
+    if isinstance(state, State):
+        if not isinstance(observation, Observation):
+            raise ValueError(f"in place of an observation there is a {type(observation).__name__}")
+        if observation.counted_by != state.counted_by:
+            raise ValueError(f"it was counted by {observation.counted_by}, not {state.counted_by}")
+        return State(state.counted_by, added(state.accumulators, observation.parts, add))
+    own, seen = _children(state), _children(observation)
+    if own.keys() != seen.keys():
+        raise ValueError(f"it has {_listed(seen)} where the state has {_listed(own)}")
+    return _rebuilt(state, {name: added(own[name], seen[name], add) for name in own})
+
+
+def _children(node: Any) -> dict[Any, Any]:
+    """What a node of a tree holds, by name."""
+    if isinstance(node, Mapping):
+        return dict(node)
+    if isinstance(node, tuple | list):
+        return dict(enumerate(node))
+    if dataclasses.is_dataclass(node):
+        return {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
+    return {}
+
+
+def _rebuilt(node: Any, children: dict[Any, Any]) -> Any:
+    """The node, with other children."""
+    if isinstance(node, Mapping):
+        return children
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        return type(node)(*children.values())
+    if isinstance(node, tuple | list):
+        return type(node)(children.values())
+    return dataclasses.replace(node, **children)
+
+
+def _listed(children: dict[Any, Any]) -> str:
+    return ", ".join(map(str, children)) or "nothing"

@@ -1,0 +1,168 @@
+"""Activations of one batch, and the questions that metrics ask of them."""
+
+import abc
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int32
+
+from .._accumulator import (
+    LastSeenRecord,
+    MaximumRecord,
+    MomentsRecord,
+    Scattered,
+    VectorRecord,
+)
+from .._arrays import AxisName, at_least_float32, unsharded
+from .._reductions import (
+    Deviation,
+    Function,
+    Reduction,
+    SquaredDeviation,
+    Vectors,
+    check_function,
+    plain_sum,
+    reduce_all,
+    values_of,
+)
+from .items import Items
+from .question import Question
+
+
+class AbstractActivations(abc.ABC):
+    """One input, or several of the same shape, `[*batch, component?, feature]` each.
+
+    A metric asks for reductions of functions of them. A function takes one entry of each input, a
+    float32 (or float64) number, and returns a float, whose sums are float32, or a boolean: its sum
+    is the int32 count of True. What differs from feature to feature is an input of its own, that
+    `batch.per_feature` hands out; the function takes an entry of it after those of the activations.
+
+    A question is answered once `_observe` has returned it. What all metrics of a collection ask is
+    found in one read of the activations. A function that several of them ask for is reduced once,
+    if it is the same object or compares equal.
+    """
+
+    items: Items
+
+    @property
+    @abc.abstractmethod
+    def num_features(self) -> int:
+        """The size of the last axis."""
+
+    @property
+    @abc.abstractmethod
+    def description(self) -> str:
+        """What was given, for messages."""
+
+    def sum_per_feature(self, function: Function, *constants: Array) -> Question:
+        """`[component?, feature]`: the sum over all items that are not masked out."""
+        return self._ask(Reduction("sum_per_feature", function, constants))
+
+    def sum_per_vector(self, function: Function, *constants: Array) -> Question:
+        """`[*batch, component?]`: the sum over features, of masked vectors too."""
+        return self._ask(Reduction("sum_per_vector", function, constants))
+
+    def max_per_feature(self, function: Function) -> Question:
+        """The largest values, `[component?, feature]`, for a `Maximum`."""
+        return self._ask(Reduction("max_per_feature", function), answer_from=MaximumRecord)
+
+    def last_per_feature(self, function: Function) -> Question:
+        """At which unmasked item the function was last True, for a `LastSeen`."""
+        to_record = functools.partial(LastSeenRecord, num_items=self.items.count())
+        return self._ask(Reduction("last_per_feature", function), answer_from=to_record)
+
+    def moments_per_feature(self, function: Function) -> Question:
+        """Mean and centred sum of squares over unmasked items, for `Moments`."""
+        centre = Reduction("centre", function)
+        return self._ask(
+            centre,
+            Reduction("sum_per_feature", Deviation(function), (centre,)),
+            Reduction("sum_per_feature", SquaredDeviation(function), (centre,)),
+            answer_from=functools.partial(MomentsRecord, self.items.count()),
+        )
+
+    def squared_distance_per_vector(self, function: Function) -> Question:
+        """`[*batch, component?]`: squared distances of vectors from a centre near their mean.
+
+        The centre is the mean over 64 vectors of the batch, or all if there are fewer.
+        """
+        centre = Reduction("centre", function)
+        return self._ask(Reduction("sum_per_vector", SquaredDeviation(function), (centre,)))
+
+    @abc.abstractmethod
+    def prompts_per_feature(self, function: Function) -> Int32[Array, "..."] | Scattered:
+        """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them.
+
+        It is found at once, in a read of its own: what a prompt adds is known only after all of its
+        tokens.
+        """
+
+    @abc.abstractmethod
+    def all_vectors(self) -> VectorRecord:
+        """The vectors of a single input themselves, in order, for a `VectorBuffer`."""
+
+    @abc.abstractmethod
+    def check(self, reduction: Reduction) -> None:
+        """Raise unless the reduction can be found."""
+
+    @abc.abstractmethod
+    def find(self, reductions: tuple[Reduction, ...]) -> list[Any]:
+        """What each reduction gives, all of it in one read."""
+
+    def _ask(self, *reductions: Reduction, answer_from: Any = lambda result: result) -> Question:
+        for reduction in reductions:
+            self.check(reduction)
+        return Question(self, reductions, answer_from)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DenseActivations(AbstractActivations):
+    """Activations with an entry for every feature."""
+
+    arrays: tuple[Float[Array, "*batch_and_component feature"], ...]
+    items: Items
+    axis_name: AxisName | None
+
+    @property
+    def num_features(self) -> int:
+        """The size of the last axis."""
+        return self.arrays[0].shape[-1]
+
+    @property
+    def description(self) -> str:
+        """What was given, for messages."""
+        return f"shape {self.arrays[0].shape}"
+
+    def prompts_per_feature(self, function: Function) -> Int32[Array, "*component feature"]:
+        """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them."""
+        vectors = Vectors(self.arrays, self.items.mask)
+        in_prompt = jnp.any(values_of(Reduction("sum_per_feature", function), vectors), axis=1)
+        return plain_sum(in_prompt, (0,), len(in_prompt))
+
+    def all_vectors(self) -> VectorRecord:
+        """The vectors of a single input themselves, in order, for a `VectorBuffer`."""
+        (values,) = self.arrays
+        return as_record(at_least_float32(values).astype(jnp.float32), self.items)
+
+    def check(self, reduction: Reduction) -> None:
+        """Raise unless the reduction can be found."""
+        check_function(reduction.function, len(self.arrays) + len(reduction.constants))
+
+    def find(self, reductions: tuple[Reduction, ...]) -> list[Array]:
+        """What each reduction gives, all of it in one read."""
+        num_item_axes = len(self.items.shape)
+        return reduce_all(reductions, self.arrays, self.items.mask, num_item_axes, self.axis_name)
+
+
+def as_record(values: Float32[Array, "*batch_and_component feature"], items: Items) -> VectorRecord:
+    """Vectors as one run in order, along the last axis."""
+    values = unsharded(values)
+    num_items = math.prod(items.shape)
+    values = values.reshape(num_items, *items.component_shape, values.shape[-1])
+    valid = jnp.ones(values.shape[:-1], bool)
+    if items.mask is not None:
+        valid = unsharded(items.mask).reshape(valid.shape)
+    return VectorRecord(values=jnp.moveaxis(values, 0, -1), valid=jnp.moveaxis(valid, 0, -1))

@@ -1,0 +1,305 @@
+"""The inputs of one call, checked once: the vocabulary that all metrics share."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from .._arrays import AxisName, as_floating, at_least_float32
+from .activations import AbstractActivations, DenseActivations
+from .entries import EntriesOfActivations
+from .items import Items
+from .top_k import TopKActivations
+
+SizedAxis: TypeAlias = Literal["component", "learned_feature", "input_feature"]
+
+# What the last axis of an input is.
+_FEATURES: dict[str, SizedAxis] = {
+    "source_activations": "input_feature",
+    "decoded_activations": "input_feature",
+    "learned_activations": "learned_feature",
+    "true_activations": "learned_feature",
+}
+
+
+class Inputs:
+    """The keyword arguments of one call, and what has been made of them so far.
+
+    An input that nobody reads is an error: see `check_all_were_read`.
+    """
+
+    def __init__(self, given: Mapping[str, Any], axis_name: AxisName | None = None) -> None:
+        self.axis_name = axis_name
+        # What several metrics ask for is the same object for all of them.
+        self.activations: dict[Any, AbstractActivations] = {}
+        self.constants: dict[str, Array] = {}
+        self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
+        self._given = {name: value for name, value in given.items() if value is not None}
+        self._read: set[str] = set()
+
+    def get(self, name: str) -> Any:
+        """The input of this name; None if it was not given."""
+        self._read.add(name)
+        return self._given.get(name)
+
+    def required(self, name: str, reader: str) -> Any:
+        """The input of this name; raise if it was not given."""
+        value = self.get(name)
+        if value is None:
+            given = ", ".join(sorted(self._given)) or "nothing"
+            raise TypeError(
+                f"{name}: {reader} needs this input and was given {given}. Pass {name}= as a "
+                "keyword argument."
+            )
+        return value
+
+    def check_all_were_read(self, reader: str) -> None:
+        """Raise if an input was given that none of the metrics asked for."""
+        unknown = sorted(self._given.keys() - self._read)
+        if unknown:
+            raise TypeError(
+                f"{', '.join(unknown)}: unknown input of {reader}, which reads "
+                f"{', '.join(sorted(self._read))}. Leave it out, or correct its name."
+            )
+
+    def check_spelling(self, reader: str) -> None:
+        """Raise if an input that was not read looks like a misspelling of one that could be."""
+        for name in sorted(self._given.keys() - self._read):
+            if close := difflib.get_close_matches(name, self._read, n=1, cutoff=0.8):
+                raise TypeError(f"{name}: unknown input of {reader}. Did you mean {close[0]}?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One batch as one metric sees it: inputs by name, checked, with its components and its mask.
+
+    Masks, component indices, dtypes and shapes are dealt with here, so that a metric does not know
+    of them.
+    """
+
+    inputs: Inputs
+    reader: str  # the metric's name
+    sizes: Mapping[SizedAxis, int | None]  # None where the metric does not say
+
+    @property
+    def axis_name(self) -> AxisName | None:
+        """The axis over which devices split the batch, if it is named."""
+        return self.inputs.axis_name
+
+    @property
+    def learned_activations(self) -> AbstractActivations:
+        """`learned_activations`, `[*batch, component?, learned_feature]` or `TopKActivations`."""
+        is_top_k = isinstance(self.inputs.get("learned_activations"), TopKActivations)
+        make = self._entries if is_top_k else self._dense
+        return self._shared(("learned_activations",), make)
+
+    def activations(self, *names: str) -> AbstractActivations:
+        """The named inputs, `[*batch, component?, feature]` each, of the same shape."""
+        return self._shared(names, self._dense)
+
+    def per_feature(
+        self, name: str, activations: AbstractActivations
+    ) -> Float[Array, "*component feature"]:
+        """The named input, one number for each feature of activations, for functions to take."""
+        if name not in self.inputs.constants:
+            self.inputs.constants[name] = at_least_float32(self._array(name))
+        constant = self.inputs.constants[name]
+        expected = (*self._components, activations.num_features)
+        if constant.shape != expected:
+            raise ValueError(
+                f"{name}: {self.reader} expects one number for each feature, of shape {expected} "
+                f"([component?, feature]), got {constant.shape}."
+            )
+        return constant
+
+    def losses(self, *names: str) -> tuple[Items, tuple[Array, ...]]:
+        """The items, and the named losses of each, float32 at least.
+
+        The inputs are `[*items]` with `component_idx`, else `[*items, component?]`. What is handed
+        out has the component axis, of size 1 with `component_idx`.
+        """
+        return self._per_item(names, "losses", 0, ("loss_mask", "mask"))
+
+    def logits(self, *names: str) -> tuple[Items, tuple[Array, ...]]:
+        """The items, and the named logits of each, float32 at least.
+
+        As `losses`, with a last axis over the vocabulary. Every token has logits: the mask is that
+        of the activations.
+        """
+        return self._per_item(names, "logits", 1, ("mask",))
+
+    @property
+    def _num_components(self) -> int | None:
+        return self.sizes["component"]
+
+    @property
+    def _components(self) -> tuple[int, ...]:
+        return () if self._num_components is None else (self._num_components,)
+
+    def _shared(
+        self, names: tuple[str, ...], make: Callable[..., AbstractActivations]
+    ) -> AbstractActivations:
+        """One object for all metrics that ask for the same inputs."""
+        key = (names, self._components)
+        if key not in self.inputs.activations:
+            self.inputs.activations[key] = make(*names)
+        activations = self.inputs.activations[key]
+        self._check_num_features(names, activations)
+        return activations
+
+    def _dense(self, *names: str) -> DenseActivations:
+        arrays = {name: self._array(name) for name in names}
+        for name, array in arrays.items():
+            self._check_axes(name, array)
+        self._check_same_shape(arrays)
+        items = self._vectors(names[0], arrays[names[0]])
+        return DenseActivations(tuple(arrays.values()), items, self.axis_name)
+
+    def _entries(self, name: str) -> EntriesOfActivations:
+        given = lax.stop_gradient(self.inputs.get(name))
+        self._check_axes(f"values of {name}", given.values)
+        return EntriesOfActivations(given, self._vectors(name, given.values))
+
+    def _array(self, name: str) -> Array:
+        value = self.inputs.required(name, self.reader)
+        return lax.stop_gradient(as_floating(name, value))
+
+    def _vectors(self, given: str, array: Array) -> Items:
+        """The activation vectors along the last axis of `array`, as items."""
+        components = self._components
+        shape = array.shape[: array.ndim - 1 - len(components)]
+        name, seen = self.inputs.batch_axes.setdefault(components, (given, shape))
+        if seen != shape:
+            raise ValueError(
+                f"{given}: {self.reader} expects the batch axes of {name}, {seen}, got {shape}. "
+                "Activations of one call belong to the same vectors."
+            )
+        return Items(shape, components, self._mask(shape, ("mask",)))
+
+    def _per_item(
+        self, names: tuple[str, ...], what: str, num_inner_axes: int, masks: tuple[str, ...]
+    ) -> tuple[Items, tuple[Array, ...]]:
+        arrays = {name: at_least_float32(self._array(name)) for name in names}
+        self._check_same_shape(arrays)
+        whole_shape = arrays[names[0]].shape
+        if len(whole_shape) < num_inner_axes:
+            raise ValueError(f"{names[0]}: expected a vocabulary axis, got shape {whole_shape}.")
+        shape = whole_shape[: len(whole_shape) - num_inner_axes]
+        components, selected = self._components, self._component_idx()
+        if selected is None and components == (1,) and shape[-1:] != (1,):
+            # With a single component there is nothing to choose, as in the torch version.
+            selected = jnp.ones((1,), bool)
+        if selected is not None:
+            item_shape = shape
+            arrays = {n: jnp.expand_dims(array, len(shape)) for n, array in arrays.items()}
+        else:
+            item_shape = shape[: len(shape) - len(components)]
+            if shape[len(item_shape) :] != components:
+                inner = ", vocabulary" * num_inner_axes
+                raise ValueError(
+                    f"{names[0]}: {self.reader} has num_components={self._num_components} and was "
+                    f"given no component_idx, so it expects {what} of shape [*items, "
+                    f"component={self._num_components}{inner}], got {whole_shape}. Add the "
+                    f"component axis after the items, or pass component_idx= for {what} of one "
+                    "component."
+                )
+        mask = self._mask(item_shape, masks)
+        if selected is not None:
+            selected = jnp.broadcast_to(selected, (*item_shape, *components))
+            mask = selected if mask is None else selected & mask
+        return Items(item_shape, components, mask), tuple(arrays.values())
+
+    def _mask(
+        self, item_shape: tuple[int, ...], names: tuple[str, ...]
+    ) -> Bool[Array, "*items_and_component"] | None:
+        given = {name: value for name in names if (value := self.inputs.get(name)) is not None}
+        if not given:
+            return None
+        name, value = next(iter(given.items()))
+        mask = jnp.asarray(value)
+        if mask.dtype != bool:
+            raise TypeError(
+                f"{name}: expected dtype bool (True keeps an item), got {mask.dtype} of shape "
+                f"{mask.shape}. Compare it, for example with {name} != 0."
+            )
+        full_shape = (*item_shape, *self._components)
+        if mask.shape == full_shape:
+            return mask
+        if mask.shape == item_shape:
+            return jnp.broadcast_to(mask[..., None], full_shape)
+        allowed = f"{item_shape} (the batch axes)"
+        if self._components:
+            allowed += f" or {full_shape} (the batch axes and the component axis)"
+        hint = ""
+        if name == "mask" and "loss_mask" in names:
+            hint = " Where losses and activations differ in shape, pass loss_mask= for the losses."
+        raise ValueError(
+            f"{name}: {self.reader} expects a mask of shape {allowed}, got {mask.shape}.{hint}"
+        )
+
+    def _component_idx(self) -> Bool[Array, " component"] | None:
+        """`component_idx` as a mask over components; None where it was not given."""
+        index, num_components = self.inputs.get("component_idx"), self._num_components
+        if index is None:
+            return None
+        if num_components is None:
+            raise ValueError(
+                f"component_idx: {self.reader} has num_components=None, hence no component axis to "
+                f"index, got component_idx={index}. Set num_components, or leave it out."
+            )
+        is_static = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        if is_static and not 0 <= index < num_components:
+            raise IndexError(
+                f"component_idx: expected 0 <= component_idx < num_components={num_components}, "
+                f"got {index}. (Negative indices do not count from the end.)"
+            )
+        index = jnp.asarray(index)
+        if index.shape != () or not jnp.issubdtype(index.dtype, jnp.integer):
+            raise TypeError(
+                f"component_idx: expected an integer scalar, got {index.dtype} of shape "
+                f"{index.shape}. For losses of all components at once, pass them as "
+                f"[*items, component] without component_idx."
+            )
+        # A narrow dtype might not hold the number of components.
+        index = index.astype(jnp.int32) if index.dtype.itemsize < 4 else index
+        # A traced index out of range selects no component, instead of the nearest one.
+        return jnp.arange(num_components, dtype=index.dtype) == index
+
+    def _check_axes(self, name: str, array: Array) -> None:
+        components, num_components = self._components, self._num_components
+        component_axis = f"component={num_components}, " if components else ""
+        expected = f"[*batch, {component_axis}feature]"
+        if array.ndim < 2 + len(components):
+            raise ValueError(
+                f"{name}: {self.reader} with num_components={num_components} expects shape "
+                f"{expected} with at least one batch axis, got shape {array.shape} with only "
+                f"{array.ndim} axes. Add the missing axis, or change num_components."
+            )
+        if components and array.shape[-2] != num_components:
+            raise ValueError(
+                f"{name}: {self.reader} expects shape {expected}, with a component axis of size "
+                f"{num_components} before the last axis, got shape {array.shape} with "
+                f"{array.shape[-2]} there. Move the component axis, or change num_components."
+            )
+
+    def _check_num_features(self, names: tuple[str, ...], activations: AbstractActivations) -> None:
+        axis = _FEATURES.get(names[0])
+        expected = None if axis is None else self.sizes[axis]
+        given = activations.num_features
+        if expected is not None and given != expected:
+            features = f"{axis}s".replace("_", " ")
+            raise ValueError(
+                f"{names[0]}: {self.reader} expects {expected} {features}, got {given} in "
+                f"{activations.description}. Set num_{axis}s={given}, or pass activations of "
+                f"{expected} features."
+            )
+
+    def _check_same_shape(self, arrays: Mapping[str, Array]) -> None:
+        if len({array.shape for array in arrays.values()}) > 1:
+            given = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise ValueError(f"{self.reader} expects inputs of the same shape, got {given}.")

@@ -1,0 +1,46 @@
+"""The items of a batch, some of them masked out: what a mean is taken over."""
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int32, Shaped
+
+from .._reductions import plain_sum
+
+
+class Items(eqx.Module):
+    """Activation vectors or losses, one for each place of `shape` and each component.
+
+    What is masked out adds nothing to a count or a sum, not even where it is NaN.
+    """
+
+    shape: tuple[int, ...] = eqx.field(static=True)
+    component_shape: tuple[int, ...] = eqx.field(static=True)
+    mask: Bool[Array, "*item_and_component"] | None
+
+    def count(self) -> Int32[Array, "*component"]:
+        """The number of unmasked items, per component."""
+        if self.mask is None:
+            return jnp.full(self.component_shape, math.prod(self.shape), jnp.int32)
+        return plain_sum(self.mask, self._axes, math.prod(self.shape))
+
+    def sum(self, per_item: Shaped[Array, "*#item_and_component"]) -> Array:
+        """The sum over unmasked items of one number each: float32, or int32 of integers.
+
+        `[component?]`; of booleans, the count of True.
+        """
+        if self.mask is not None:
+            # Select, never multiply: NaN * 0 is NaN.
+            per_item = jnp.where(self.mask, per_item, jnp.zeros((), per_item.dtype))
+        return plain_sum(per_item, self._axes, math.prod(self.shape))
+
+    def only(self, kept: Bool[Array, "*#item_and_component"]) -> "Items":
+        """The items of which `kept` is True."""
+        kept = jnp.broadcast_to(kept, (*self.shape, *self.component_shape))
+        mask = kept if self.mask is None else self.mask & kept
+        return Items(self.shape, self.component_shape, mask)
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(len(self.shape)))

@@ -1,0 +1,65 @@
+"""From a mask over tokens to one over losses."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool
+
+from .._configuration import check_choice
+
+_SIDES = ("source", "target")
+
+
+def next_token_mask(
+    mask: ArrayLike, side: Literal["source", "target"]
+) -> Bool[Array, "*batch sequence_minus_1"]:
+    """The mask over next-token losses that follows from a mask over tokens.
+
+    The loss at a position is that of predicting the next token, so that there is one loss fewer
+    than there are tokens: the last token has activations, but no loss. Which losses count is then
+    a choice, and existing tools choose differently. The masks differ wherever a masked token has
+    an unmasked neighbour, and the mean losses with them.
+
+    In a collection, pass the result as `loss_mask`, and the mask over tokens as `mask`.
+
+    **Arguments:**
+
+    - `mask`: boolean, `[*batch, sequence]`, with at least two tokens; True keeps a token.
+    - `side`: `"source"` keeps a loss if the token that it is predicted from is kept,
+        `mask[..., :-1]`; `"target"` if the token that is predicted is kept, `mask[..., 1:]`.
+
+    **Returns:** boolean, `[*batch, sequence - 1]`.
+
+    **Raises:** `TypeError` for a mask that is not boolean, `ValueError` for fewer than two tokens
+    or an unknown side.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> mask = jnp.array([True, True, True, False])  # the last token is padding
+        >>> print(jsm.next_token_mask(mask, "source"))
+        [ True  True  True]
+        >>> print(jsm.next_token_mask(mask, "target"))
+        [ True  True False]
+
+    ??? note "Differences from other tools"
+
+        `"source"` is what SAELens 6.54 does with the tokens that it is told to ignore, so that the
+        prediction of the first padding token counts. `"target"` is what dictionary_learning does:
+        it ignores the losses whose target is padding.
+    """
+    check_choice("side", side, _SIDES)
+    tokens = jnp.asarray(mask)
+    if tokens.dtype != bool:
+        raise TypeError(
+            f"mask: expected dtype bool (True keeps a token), got {tokens.dtype} of shape "
+            f"{tokens.shape}. Compare it, for example with mask != 0."
+        )
+    if tokens.ndim < 1 or tokens.shape[-1] < 2:
+        raise ValueError(
+            "mask: expected shape [*batch, sequence] with at least two tokens, got shape "
+            f"{tokens.shape}. A single token has no next-token loss."
+        )
+    return tokens[..., :-1] if side == "source" else tokens[..., 1:]

@@ -1,0 +1,80 @@
+"""What a metric asks of activations, as data: answers that are still to be found."""
+
+import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .._reductions import Reduction
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Question(np.lib.mixins.NDArrayOperatorsMixin):
+    """Something to know of activations: what `_observe` returns where an array will stand.
+
+    All questions of a collection are answered together, in one read of the activations. Until then
+    there is no array, and nothing can be calculated with it.
+    """
+
+    asked_of: Any  # the activations
+    reductions: tuple[Reduction, ...]
+    answer_from: Callable[..., Any]  # takes what the reductions give
+
+    @property
+    def _message(self) -> str:
+        return (
+            f"This is a question ({self.reductions[-1].kind}) and has no value yet: it is answered "
+            "after `_observe` has returned it. Return it as it is, and do the rest in "
+            "`_finish(self, found)`, which gets the same tree with arrays in it (in a mean, in "
+            "`_of_each`)."
+        )
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise TypeError(self._message)
+
+    def _refuse_to_jax(self) -> NoReturn:
+        raise ValueError(self._message)  # JAX would put a TypeError of its own in place of one
+
+    # Every operator is a ufunc to NumPy's mixin; JAX looks whether there is `__jax_array__`.
+    __array_ufunc__ = __array__ = _refuse
+    __jax_array__ = property(_refuse_to_jax)
+    __bool__ = __int__ = __float__ = __len__ = __iter__ = __getitem__ = _refuse
+    __hash__ = object.__hash__
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # For such names JAX, NumPy and copying ask, to see what an object can do.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse()
+
+
+def answer(asked: PyTree) -> PyTree:
+    """The tree with the answer in place of each question. All activations are read once for it."""
+    questions = [
+        node for node in jax.tree.leaves(asked, is_leaf=_is_question) if _is_question(node)
+    ]
+    wanted: dict[Any, dict[Hashable, Reduction]] = {}
+    for question in questions:
+        of_same = wanted.setdefault(question.asked_of, {})
+        of_same.update((reduction.key, reduction) for reduction in question.reductions)
+    found = {
+        activations: dict(
+            zip(reductions, activations.find(tuple(reductions.values())), strict=True)
+        )
+        for activations, reductions in wanted.items()
+    }
+
+    def answered(node: Any) -> Any:
+        if not _is_question(node):
+            return node
+        results = (found[node.asked_of][reduction.key] for reduction in node.reductions)
+        return node.answer_from(*results)
+
+    return jax.tree.map(answered, asked, is_leaf=_is_question)
+
+
+def _is_question(node: Any) -> bool:
+    return isinstance(node, Question)

@@ -1,0 +1,76 @@
+"""Learned activations given by the few features that are active in each vector."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+from .._configuration import check_size
+
+
+class TopKActivations(eqx.Module):
+    r"""Learned activations as the values and the features of the few entries that are not zero.
+
+    Pass it as `learned_activations` in place of an array: results are the same, and `update` takes
+    time and memory in proportion to the number of values, however many features there are
+    (`Capacity` alone, which keeps whole vectors, needs them all).
+
+    **Arguments:**
+
+    - `values`: floating point, `[*batch, component?, k]`.
+    - `indices`: integer, `[*batch, component?, k]`: the feature of each value. One outside
+        $[0, \text{num\_learned\_features})$ is padding: it adds nothing, whatever its value. The
+        others are to be different within a vector: each counts by itself.
+    - `num_learned_features`: how many features there are.
+
+    `jax.lax.top_k(activations, k)` returns such values and indices.
+
+    **Raises:** `TypeError` for wrong dtypes, `ValueError` for shapes that differ.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> learned_activations = jsm.TopKActivations(
+        ...     values=jnp.array([[2.0, 1.0], [3.0, 0.0]]),
+        ...     indices=jnp.array([[0, 2], [2, -1]]),
+        ...     num_learned_features=3,
+        ... )
+        >>> metric = jsm.NeuronFiredCount(num_learned_features=3)
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> print(metric.compute(state))
+        [1 0 2]
+
+    ??? note "Differences from other tools"
+
+        Adding at index -1, JAX and NumPy would count padding for the last feature.
+    """
+
+    values: Float[Array, "..."]
+    indices: Integer[Array, "..."]
+    num_learned_features: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        check_size("num_learned_features", self.num_learned_features)
+        for name, array, kind in (
+            ("values", self.values, jnp.floating),
+            ("indices", self.indices, jnp.integer),
+        ):
+            given = getattr(array, "dtype", type(array).__name__)
+            if not (hasattr(array, "dtype") and jnp.issubdtype(given, kind)):
+                raise TypeError(f"{name}: expected an array of {kind.__name__} dtype, got {given}.")
+        if self.values.shape != self.indices.shape:
+            raise ValueError(
+                "values and indices must have the same shape [*batch, component?, k], got "
+                f"{self.values.shape} and {self.indices.shape}."
+            )
+
+    def without_padding(self) -> Float[Array, "*batch_and_component k"]:
+        """The values, 0 in place of padding."""
+        return jnp.where(self.is_valid(), self.values, jnp.zeros((), self.values.dtype))
+
+    def is_valid(self) -> Bool[Array, "*batch_and_component k"]:
+        """Where an index is that of a feature, and not padding."""
+        # Indices of one or two bytes may not reach as far as the number of features.
+        is_narrow = self.indices.dtype.itemsize < 4
+        indices = self.indices.astype(jnp.int32) if is_narrow else self.indices
+        return (indices >= 0) & (indices < self.num_learned_features)

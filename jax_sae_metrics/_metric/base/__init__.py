@@ -1,0 +1,1 @@
+from .mean import AbstractMean as AbstractMean

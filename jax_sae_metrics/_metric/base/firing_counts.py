@@ -1,0 +1,54 @@
+"""The base of metrics that are made of how often each learned feature fired."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float32
+
+from ..._accumulator import Count
+from ..._configuration import check_between
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from .functions_of_entries import Above
+
+
+class FiringCounts(eqx.Module):
+    """How many times each learned feature fired, and in how many activation vectors it could."""
+
+    num_fired: Count
+    num_activation_vectors: Count
+
+    def floats(
+        self,
+    ) -> tuple[Float32[Array, "*component learned_feature"], Float32[Array, "*component 1"]]:
+        """Both counts as float32 that broadcast against each other."""
+        return self.num_fired.to_float(), self.num_activation_vectors.to_float()[..., None]
+
+
+class AbstractFiringMetric(AbstractMetric[FiringCounts]):
+    """A metric with this state: all that is left is what it makes of the counts."""
+
+    num_learned_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    @property
+    @abc.abstractmethod
+    def threshold(self) -> float:
+        """A feature fires where its activation is greater than this."""
+
+    def __check_init__(self) -> None:
+        check_between("threshold", self.threshold, 0.0)
+
+    def _init(self) -> FiringCounts:
+        return FiringCounts(
+            num_fired=Count.zeros(self._shape("learned_feature")),
+            num_activation_vectors=Count.zeros(self._shape()),
+        )
+
+    def _observe(self, batch: Batch) -> dict[str, Any]:
+        learned = batch.learned_activations
+        return {
+            "num_fired": learned.sum_per_feature(Above(self.threshold)),
+            "num_activation_vectors": learned.items.count(),
+        }

@@ -1,0 +1,83 @@
+"""Elementwise functions of activations that metrics sum. What compares equal is summed once."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from ..._reductions import Function
+
+
+@dataclasses.dataclass(frozen=True)
+class Above:
+    """Whether an activation is greater than a threshold."""
+
+    threshold: float
+
+    def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
+        return activation > self.threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class AbsoluteAbove:
+    """Whether the absolute value of an activation is greater than a threshold."""
+
+    threshold: float
+
+    def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
+        return jnp.abs(activation) > self.threshold
+
+
+def is_nonzero(activation: Float[Array, ""]) -> Bool[Array, ""]:
+    """Whether an activation is not zero; NaN is not."""
+    return activation != 0
+
+
+def is_active(threshold: float, absolute: bool) -> Function:
+    """What counts an activation as active, in L0: not zero, or beyond a threshold."""
+    if not absolute:
+        return Above(threshold)
+    return AbsoluteAbove(threshold) if threshold else is_nonzero
+
+
+def absolute(activation: Float[Array, ""]) -> Float[Array, ""]:
+    """The absolute value."""
+    return jnp.abs(activation)
+
+
+def weighted_absolute(activation: Float[Array, ""], weight: Float[Array, ""]) -> Float[Array, ""]:
+    """The absolute value times a weight."""
+    return jnp.abs(activation) * weight
+
+
+def source(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
+    """The first of two activations."""
+    del decoded
+    return source
+
+
+def error(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
+    """The difference."""
+    return source - decoded
+
+
+def squared_source(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
+    """The square of the first."""
+    del decoded
+    return jnp.square(source)
+
+
+def squared_decoded(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
+    """The square of the second."""
+    del source
+    return jnp.square(decoded)
+
+
+def product(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
+    """The product."""
+    return source * decoded
+
+
+def squared_error(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
+    """The squared difference."""
+    return jnp.square(source - decoded)

@@ -1,0 +1,92 @@
+"""The base of metrics that are the mean over items of one number each."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, Shaped
+
+from ..._accumulator import Count, Total
+from ..._arrays import ratio
+from ..._core import AbstractMetric
+from ..._inputs import Items
+from .standard_error import standard_error_of_mean
+
+
+class Mean(eqx.Module):
+    """A total of one number for each item, a total of their squares, and how many there were."""
+
+    total: Total
+    total_of_squares: Total
+    num_items: Count
+
+    @classmethod
+    def empty(cls, components: tuple[int, ...]) -> "Mean":
+        """No items seen yet."""
+        return cls(Total.zeros(components), Total.zeros(components), Count.zeros(components))
+
+    @staticmethod
+    def added_by(items: Items, numbers: Shaped[Array, "*#item_and_component"]) -> dict[str, Array]:
+        """What the items of one batch add, with one number each."""
+        numbers = numbers.astype(jnp.float32)
+        return {
+            "total": items.sum(numbers),
+            "total_of_squares": items.sum(jnp.square(numbers)),
+            "num_items": items.count(),
+        }
+
+    def value(self) -> Float32[Array, "*component"]:
+        """The mean of all numbers; NaN if there were none."""
+        return ratio(self.total.to_float(), self.num_items.to_float())
+
+    def standard_error(self) -> Float32[Array, "*component"]:
+        """The standard error of the mean."""
+        return standard_error_of_mean(
+            self.total.to_float(), self.total_of_squares.to_float(), self.num_items.to_float()
+        )
+
+
+class AbstractMean(AbstractMetric[Mean]):
+    """A metric that is the mean over items of one number each.
+
+    `_observe` returns the items, and numbers of each item or questions about them. `_of_each` makes
+    of those the number that is averaged. Value, standard error and state are defined here.
+
+    !!! Example
+
+        >>> import equinox as eqx
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> class MeanNorm(jsm.AbstractMean):
+        ...     num_components: int | None = eqx.field(static=True, default=None)
+        ...
+        ...     def _observe(self, batch):
+        ...         source = batch.activations("source_activations")
+        ...         return source.items, source.sum_per_vector(jnp.square)
+        ...
+        ...     def _of_each(self, squared_norm):
+        ...         return jnp.sqrt(squared_norm)
+        >>> metric = MeanNorm()
+        >>> source_activations = jnp.array([[3.0, 4.0], [0.0, 7.0]])
+        >>> state = metric.update(metric.init(), source_activations=source_activations)
+        >>> print(metric.compute(state), metric.standard_error(state))
+        6.0 1.0
+    """
+
+    def _of_each(self, *numbers: Any) -> Shaped[Array, "*#item_and_component"]:
+        """The number of each item, of what `_observe` returned after the items."""
+        (number,) = numbers
+        return number
+
+    def _init(self) -> Mean:
+        return Mean.empty(self._shape())
+
+    def _finish(self, found: Any) -> dict[str, Array]:
+        items, *numbers = found
+        return Mean.added_by(items, self._of_each(*numbers))
+
+    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
+        return state.value()
+
+    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
+        return state.standard_error()

@@ -1,0 +1,61 @@
+"""The base of metrics that are the mean over vectors of a ratio, where it is defined."""
+
+import abc
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int
+
+from ..._accumulator import Count
+from ..._core import AbstractMetric, State
+from .mean import Mean
+
+
+class MeanOfRatios(eqx.Module):
+    """The mean over items of a ratio, and the number of those that have none.
+
+    Elsewhere, one vector of zeros makes the mean of a whole run NaN.
+    """
+
+    of_defined: Mean
+    num_skipped: Count
+
+
+class AbstractMeanOfRatios(AbstractMetric[MeanOfRatios]):
+    """A metric that is the mean over items of a ratio. An item whose ratio is to zero is skipped.
+
+    `_observe` returns the items, and numbers of each item or questions about them. `_of_each` makes
+    of those the numerator and the denominator of each item.
+    """
+
+    @abc.abstractmethod
+    def _of_each(
+        self, *numbers: Any
+    ) -> tuple[Float32[Array, "*item_and_component"], Float32[Array, "*item_and_component"]]:
+        """Numerator and denominator of each item, of what `_observe` returned after the items."""
+
+    def num_skipped(self, state: State[MeanOfRatios]) -> Int[Array, "*component"]:
+        """Return how many vectors were skipped: what they would be divided by is zero."""
+        self._check(state)
+        return state.accumulators.num_skipped.to_int()
+
+    def _init(self) -> MeanOfRatios:
+        components = self._shape()
+        return MeanOfRatios(of_defined=Mean.empty(components), num_skipped=Count.zeros(components))
+
+    def _finish(self, found: Any) -> dict[str, Any]:
+        items, *numbers = found
+        numerators, denominators = self._of_each(*numbers)
+        # An item that is NaN above or below the line is not skipped: it must show.
+        is_undefined = (denominators == 0) & ~jnp.isnan(numerators)
+        return {
+            "of_defined": Mean.added_by(items.only(~is_undefined), numerators / denominators),
+            "num_skipped": items.only(is_undefined).count(),
+        }
+
+    def _compute(self, state: MeanOfRatios) -> Float32[Array, "*component"]:
+        return state.of_defined.value()
+
+    def _standard_error(self, state: MeanOfRatios) -> Float32[Array, "*component"]:
+        return state.of_defined.standard_error()

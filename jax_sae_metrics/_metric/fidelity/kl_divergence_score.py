@@ -1,0 +1,127 @@
+"""How far the model's predictions move when reconstructions replace activations."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
+
+from ..._configuration import check_choice
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from ..base.mean import Mean
+from ..base.ratio_of_sums import RatioOfSums
+from .reconstruction_score import ABLATIONS
+
+
+class KLDivergenceScore(AbstractMetric[RatioOfSums]):
+    r"""KL divergence of the model's predictions, and the portion that the reconstruction avoids.
+
+    With the probabilities of the unchanged model $p$, with the reconstruction put in place of the
+    activations $q_\text{recon}$ and with zeros put there $q_\text{zero}$, over the vocabulary and
+    over all $v$ unmasked items of all batches,
+
+    $$\text{KL}_\text{recon} = \frac{1}{v} \sum_{i=1}^{v} \sum_t
+    p_{it} (\log p_{it} - \log q_{\text{recon},it}),
+    \qquad
+    s = \frac{\text{KL}_\text{zero} - \text{KL}_\text{recon}}{\text{KL}_\text{zero}}$$
+
+    The score is 1 if no prediction moves, 0 if they move as far as with zeros. It is the ratio of
+    the sums over all batches. It takes no targets: every position of a text counts, the last one
+    too, where the losses need a next token.
+
+    A token that the unchanged model gives probability 0, as where part of the vocabulary is masked
+    by logits of -inf, adds nothing. Where the other model rules out a token (-inf) that the
+    unchanged one does not, the divergence is inf. Logits are taken as float32 before anything else,
+    and no probability passes through a logarithm: all comes from log-softmaxes. What is summed are
+    the terms $p\,(d + e^{-d} - 1)$ with $d = \log p - \log q$. Their sum is the same, since both
+    $p$ and $q$ sum to 1, and none of them is negative, so that the divergence of nearly the same
+    predictions is neither lost in rounding nor negative.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_logits`, `logits_with_reconstruction`
+    and `logits_with_zero_ablation`, floating point, all three `[*items, vocabulary]` with
+    `component_idx`, or `[*items, component?, vocabulary]` without it. `component_idx`, an int or a
+    traced integer scalar, says which component the reconstruction was put into; with
+    `num_components=1` it may be left out. A static one out of range raises `IndexError`; a traced
+    one out of range adds nothing to any component. A mask is over the items.
+
+    **Result:** a dictionary of `with_reconstruction` and `with_zero_ablation`, the mean divergences
+    in nats, and `score`, each float32 `[component?]`; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `ablation`: `"zero"`, or `"mean"` to read `logits_with_mean_ablation` in place of the logits
+        with zeros; the result is then called `with_mean_ablation`.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
+    unknown ablation.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.KLDivergenceScore()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_logits=jnp.log(jnp.array([[0.5, 0.5]])),
+        ...     logits_with_reconstruction=jnp.log(jnp.array([[0.4, 0.6]])),
+        ...     logits_with_zero_ablation=jnp.log(jnp.array([[0.1, 0.9]])),
+        ... )
+        >>> {name: round(float(value), 4) for name, value in metric.compute(state).items()}
+        {'with_reconstruction': 0.0204, 'with_zero_ablation': 0.5108, 'score': 0.96}
+
+    ??? note "Differences from other tools"
+
+        The values are those of SAELens 6.54 (`kl_div_with_sae`, `kl_div_with_ablation` and
+        `kl_div_score`), with the mask over all tokens and not the shorter one of its losses.
+        SAEBench takes logarithms of probabilities: one that underflows to 0 makes the result NaN,
+        which it stores as -1.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+    ablation: Literal["zero", "mean"] = eqx.field(static=True, default="zero")
+
+    def __check_init__(self) -> None:
+        check_choice("ablation", self.ablation, ABLATIONS)
+
+    def _init(self) -> RatioOfSums:
+        return RatioOfSums.empty(self._shape())
+
+    def _observe(self, batch: Batch) -> dict[str, Array]:
+        others = ("reconstruction", f"{self.ablation}_ablation")
+        items, logits = batch.logits("source_logits", *(f"logits_with_{name}" for name in others))
+        clean, reconstructed, ablated = (jax.nn.log_softmax(each) for each in logits)
+        return RatioOfSums.added_by(
+            items, _kl_divergence(clean, reconstructed), _kl_divergence(clean, ablated)
+        )
+
+    def _compute(self, state: RatioOfSums) -> dict[str, Float32[Array, "*component"]]:
+        means = {name: mean.value() for name, mean in self._means(state).items()}
+        return means | {"score": 1 - state.value()}
+
+    def _standard_error(self, state: RatioOfSums) -> dict[str, Float32[Array, "*component"]]:
+        errors = {name: mean.standard_error() for name, mean in self._means(state).items()}
+        return errors | {"score": state.standard_error()}
+
+    def _means(self, state: RatioOfSums) -> dict[str, Mean]:
+        reconstructed = Mean(state.numerator, state.numerator_squared, state.num_items)
+        ablated = Mean(state.denominator, state.denominator_squared, state.num_items)
+        return {"with_reconstruction": reconstructed, f"with_{self.ablation}_ablation": ablated}
+
+
+def _kl_divergence(
+    log_p: Float[Array, "*item_and_component vocabulary"],
+    log_q: Float[Array, "*item_and_component vocabulary"],
+) -> Float[Array, "*item_and_component"]:
+    """The divergence of q from p, in nats."""
+    p, q, difference = jnp.exp(log_p), jnp.exp(log_q), log_p - log_q
+    # The first cancels for distant probabilities (and overflows), the second for close ones.
+    close = p * (difference + jnp.expm1(-difference))
+    distant = p * difference + (q - p)
+    terms = jnp.where(jnp.abs(difference) < 1, close, distant)
+    # 0 log 0 is 0, and -inf - (-inf) is NaN.
+    divergence = jnp.sum(jnp.where(p == 0, q, terms), axis=-1)
+    # Not every platform's expm1 rounds such that no term is negative. NaN stays NaN.
+    return jnp.maximum(divergence, 0)

@@ -1,0 +1,67 @@
+"""The model's perplexity when reconstructions replace activations."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from ..base.mean import Mean
+
+
+class PerplexityWithReconstruction(AbstractMetric[Mean]):
+    r"""Perplexity of the model with reconstructions in place of the activations.
+
+    With the losses $l_\text{recon}$ over all $v$ unmasked items of all batches,
+
+    $$\exp\left(\frac{1}{v} \sum_{i=1}^{v} l_{\text{recon},i}\right)$$
+
+    the number of tokens among which the model is as undecided as if it drew one of them evenly.
+    The mean is over all items before the exponential is taken: the mean of the perplexities of
+    batches would be larger. Its standard error is, to first order, the perplexity times the
+    standard error of the mean loss.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_model_loss_with_reconstruction`,
+    floating point, in nats, `[*items]` with `component_idx`, or `[*items, component?]` without it.
+    `component_idx` is as for `ReconstructionScore`. A mask is over the items.
+
+    **Result:** float32 `[component?]`, at least 1 for cross-entropies; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.PerplexityWithReconstruction()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_model_loss_with_reconstruction=jnp.log(jnp.array([2.0, 8.0])),
+        ... )
+        >>> print(metric.compute(state))
+        4.0
+
+    ??? note "Differences from other tools"
+
+        torchmetrics' `Perplexity` is of the logits and targets that it is given; here of the losses
+        that the other metrics of the model's fidelity read.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def _init(self) -> Mean:
+        return Mean.empty(self._shape())
+
+    def _observe(self, batch: Batch) -> dict[str, Array]:
+        items, (losses,) = batch.losses("source_model_loss_with_reconstruction")
+        return Mean.added_by(items, losses)
+
+    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
+        return jnp.exp(state.value())
+
+    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
+        return jnp.exp(state.value()) * state.standard_error()

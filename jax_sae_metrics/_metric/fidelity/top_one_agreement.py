@@ -1,0 +1,81 @@
+"""How often the model's first choice survives when reconstructions replace activations."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+from ..._accumulator import Count
+from ..._arrays import ratio
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from ..base.standard_error import standard_error_of_mean
+
+
+class _TopOneAgreementState(eqx.Module):
+    num_agreeing: Count
+    num_items: Count
+
+
+class TopOneAgreement(AbstractMetric[_TopOneAgreementState]):
+    r"""Portion of items at which the reconstruction leaves the model's first choice as it was.
+
+    With the logits of the unchanged model $z$ and with the reconstruction put in place of the
+    activations $z_\text{recon}$, over all $v$ unmasked items of all batches,
+
+    $$\frac{1}{v} \sum_{i=1}^{v}
+    \left[\arg\max_t z_{\text{recon},it} = \arg\max_t z_{it}\right]$$
+
+    Of tokens that tie for the largest logit, the first is chosen, in both: low-precision logits do
+    tie. An item with a NaN among its logits does not agree. The counts are exact.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_logits` and
+    `logits_with_reconstruction`, floating point, both `[*items, vocabulary]` with `component_idx`,
+    or `[*items, component?, vocabulary]` without it. `component_idx` is as for
+    `KLDivergenceScore`. A mask is over the items.
+
+    **Result:** float32 `[component?]`, from 0 to 1; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.TopOneAgreement()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_logits=jnp.array([[3.0, 1.0], [0.0, 2.0], [0.0, 2.0], [5.0, 4.0]]),
+        ...     logits_with_reconstruction=jnp.array([[2.0, 1], [1, 4], [1, 0], [6, 5]]),
+        ... )
+        >>> print(metric.compute(state), metric.standard_error(state))
+        0.75 0.25
+
+    ??? note "Differences from other tools"
+
+        Neither SAELens nor dictionary_learning has it.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def _init(self) -> _TopOneAgreementState:
+        shape = self._shape()
+        return _TopOneAgreementState(num_agreeing=Count.zeros(shape), num_items=Count.zeros(shape))
+
+    def _observe(self, batch: Batch) -> dict[str, Array]:
+        items, (clean, reconstructed) = batch.logits("source_logits", "logits_with_reconstruction")
+        agrees = jnp.argmax(clean, axis=-1) == jnp.argmax(reconstructed, axis=-1)
+        # argmax takes NaN for the largest.
+        has_nan = jnp.any(jnp.isnan(clean) | jnp.isnan(reconstructed), axis=-1)
+        return {"num_agreeing": items.sum(agrees & ~has_nan), "num_items": items.count()}
+
+    def _compute(self, state: _TopOneAgreementState) -> Float32[Array, "*component"]:
+        return ratio(state.num_agreeing.to_float(), state.num_items.to_float())
+
+    def _standard_error(self, state: _TopOneAgreementState) -> Float32[Array, "*component"]:
+        num_agreeing = state.num_agreeing.to_float()
+        # The square of 0 or 1 is itself.
+        return standard_error_of_mean(num_agreeing, num_agreeing, state.num_items.to_float())

@@ -1,0 +1,84 @@
+"""The explained variance of single vectors, with the mean of the batch for their centre."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..._accumulator import Moments
+from ..._inputs import Batch, answer
+from ..base.functions_of_entries import source, squared_error
+from ..base.mean_of_ratios import AbstractMeanOfRatios
+
+
+class LegacyExplainedVariance(AbstractMeanOfRatios):
+    r"""Mean over vectors of the explained variance of each, as in published SAEBench numbers.
+
+    With source activations $x_n$, decoded activations $y_n$ and the mean $\bar x_{b(n)}$ of the
+    unmasked source activations of the batch that vector $n$ is in,
+
+    $$\frac{1}{N} \sum_{n=1}^{N}
+    \left( 1 - \frac{|x_n - y_n|^2}{|x_n - \bar x_{b(n)}|^2} \right)$$
+
+    over all $N$ unmasked vectors of all batches. It is there to compare with numbers reported
+    elsewhere; to report your own, take `ExplainedVariance`. It depends on the cut into batches, and
+    a vector close to the mean of its batch can outweigh all others, without bound below.
+
+    Each `update` is one batch. With `axis_name`, that of all devices together; without it, and
+    in `observe`, that of this device. The activations are read twice: the mean comes first.
+
+    **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
+    floating point, `[*batch, component?, input_feature]`.
+
+    **Result:** float32 `[component?]`, at most 1; NaN where nothing was seen. A vector equal to the
+    mean of its batch, as in a batch of a single one, has no such number: it is skipped, and counted
+    by `num_skipped`.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.LegacyExplainedVariance()
+        >>> state = metric.update(
+        ...     metric.init(),
+        ...     source_activations=jnp.array([[-1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
+        ...     decoded_activations=jnp.array([[0.0, 0.0], [0.0, 2.0], [0.5, 1.0]]),
+        ... )
+        >>> print(metric.compute(state))
+        0.75
+
+    ??? note "Differences from other tools"
+
+        SAELens and SAEBench report it as `explained_variance_legacy`. There, a vector equal to the
+        mean of its batch makes the result NaN or minus infinity.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def _observe(self, batch: Batch) -> Any:
+        both = batch.activations("source_activations", "decoded_activations")
+        # A read of its own, before all others: what is asked next depends on the answer.
+        moments = answer(both.moments_per_feature(source))
+        mean = Moments.zeros(moments.centre.shape).add(moments, batch.axis_name).mean
+        distances = both.sum_per_vector(_squared_distance, mean.high, mean.low)
+        return both.items, both.sum_per_vector(squared_error), distances
+
+    def _of_each(self, squared_error: Array, squared_distance: Array) -> tuple[Array, Array]:
+        return squared_distance - squared_error, squared_distance
+
+
+def _squared_distance(
+    source: Float[Array, ""],
+    decoded: Float[Array, ""],
+    mean: Float[Array, ""],
+    rest: Float[Array, ""],
+) -> Float[Array, ""]:
+    del decoded
+    return jnp.square(source - mean - rest)

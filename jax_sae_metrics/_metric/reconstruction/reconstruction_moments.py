@@ -1,0 +1,95 @@
+"""The base of metrics of how much variance the reconstruction explains."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+from ..._accumulator import Moments
+from ..._arrays import ratio
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from ..base.functions_of_entries import error, source, squared_error, squared_source
+from ..base.ratio_of_sums import RatioOfSums
+
+
+class ReconstructionMoments(eqx.Module):
+    """Moments of the source activations and of the error; and sums over vectors for error bars.
+
+    Both ratios have the squared error of a vector above. Below is its squared distance from the
+    mean of its batch, or from zero.
+    """
+
+    source: Moments
+    error: Moments
+    about_mean: RatioOfSums
+    about_zero: RatioOfSums
+
+    def squared_errors(self) -> Float32[Array, "*component input_feature"]:
+        """Sum of squared errors over vectors."""
+        return sum_of_squares_about(self.error, self.error.mean.to_float())
+
+    def squared_deviations(self) -> Float32[Array, "*component input_feature"]:
+        """Sum of squared deviations of the source activations from their mean over vectors."""
+        return self.source.sum_of_squares.to_float()
+
+    def fraction_unexplained(self) -> Float32[Array, "*component"]:
+        """Squared errors over squared deviations, both summed over vectors and input features."""
+        errors, deviations = self.squared_errors(), self.squared_deviations()
+        return ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
+
+    def standard_error(self) -> Float32[Array, "*component"]:
+        """Of the fraction unexplained.
+
+        Vectors are closer to the mean of their own batch than to that of all. What that makes of
+        the sum of their distances is known, and is scaled away.
+        """
+        deviations = jnp.sum(self.squared_deviations(), -1)
+        scale = deviations / self.about_mean.denominator.to_float()
+        return self.about_mean.standard_error() / scale
+
+
+def sum_of_squares_about(
+    moments: Moments, mean_from_there: Float32[Array, "*component input_feature"]
+) -> Float32[Array, "*component input_feature"]:
+    """Sum of squared distances from a place, given how far the mean is from it."""
+    # A sum of squares plus a square: nothing cancels.
+    count = moments.count.to_float()[..., None]
+    return moments.sum_of_squares.to_float() + count * jnp.square(mean_from_there)
+
+
+class AbstractVarianceMetric(AbstractMetric[ReconstructionMoments]):
+    """A metric with this state: all that is left is what it makes of the moments."""
+
+    num_input_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def _init(self) -> ReconstructionMoments:
+        shape, components = self._shape("input_feature"), self._shape()
+        return ReconstructionMoments(
+            source=Moments.zeros(shape),
+            error=Moments.zeros(shape),
+            about_mean=RatioOfSums.empty(components),
+            about_zero=RatioOfSums.empty(components),
+        )
+
+    def _observe(self, batch: Batch) -> Any:
+        both = batch.activations("source_activations", "decoded_activations")
+        of_features = {
+            "source": both.moments_per_feature(source),
+            "error": both.moments_per_feature(error),
+        }
+        of_vectors = (
+            both.sum_per_vector(squared_error),
+            both.squared_distance_per_vector(source),
+            both.sum_per_vector(squared_source),
+        )
+        return of_features, both.items, of_vectors
+
+    def _finish(self, found: Any) -> dict[str, Any]:
+        moments, items, (errors, from_mean, from_zero) = found
+        return moments | {
+            "about_mean": RatioOfSums.added_by(items, errors, from_mean),
+            "about_zero": RatioOfSums.added_by(items, errors, from_zero),
+        }

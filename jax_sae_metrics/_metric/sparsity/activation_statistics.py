@@ -1,0 +1,186 @@
+"""How large the activations of each learned feature are."""
+
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32
+
+from ..._accumulator import Count, Maximum, Total
+from ..._arrays import ratio
+from ..._configuration import check_between
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from ..base.functions_of_entries import Above
+from ..base.standard_error import standard_error_of_mean
+
+
+class _ActivationStatisticsState(eqx.Module):
+    num_active: Count
+    total: Total
+    total_of_squares: Total
+    total_of_all_squares: Total
+    largest: Maximum
+    histogram: tuple[Count, ...]
+    num_activation_vectors: Count
+
+
+class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
+    r"""How large each learned feature's activations are: mean, second moment, maximum, histogram.
+
+    $$\frac{\sum_n f_{ni} \mathbb{1}[f_{ni} > t]}{\sum_n \mathbb{1}[f_{ni} > t]} \qquad
+    \frac{1}{N} \sum_{n=1}^{N} f_{ni}^2 \qquad \max_{n:\, f_{ni} > t} f_{ni}$$
+
+    over all $N$ unmasked vectors of all batches, $f$ the learned activations and $t$ the threshold
+    above which a feature is active.
+
+    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+
+    **Result:** a dictionary of
+
+    - `"mean_when_active"`, `"max"`: float32 `[component?, learned_feature]`, in units of the
+        activations; NaN where the feature was never active.
+    - `"second_moment"`: float32 `[component?, learned_feature]`, over all vectors, active or not;
+        NaN where nothing was seen. Divided by the density, it is that of the active ones, if all
+        others are 0.
+    - `"histogram"`: integer `[component?, learned_feature, bin]`, how many active activations were
+        below the first edge, from each edge on up to the next, and from the last edge on: one bin
+        more than there are edges. int64 under x64, else int32, saturating at its largest value.
+
+    `standard_error` is that of `"mean_when_active"`, over the vectors in which it is active.
+
+    **Arguments:**
+
+    - `num_learned_features`: size of the last axis.
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `threshold`: a feature is active where its activation is greater than this.
+    - `histogram_edges`: positive and increasing, evenly spaced on a logarithmic scale by default.
+
+    **Raises:** `ValueError` for sizes that are not positive integers, a negative threshold, or
+    edges that are not positive and increasing.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.ActivationStatistics(num_learned_features=2, histogram_edges=(1.0, 3.0))
+        >>> learned_activations = jnp.array([[1.0, 0.0], [3.0, 0.0], [0.0, 0.0], [0.0, 0.5]])
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> for name, value in metric.compute(state).items():
+        ...     print(name, value.tolist())
+        mean_when_active [2.0, 0.5]
+        second_moment [2.5, 0.0625]
+        max [3.0, 0.5]
+        histogram [[0, 1, 1], [1, 0, 0]]
+
+    ??? note "Differences from other tools"
+
+        The second moment is that of OpenAI's feature viewer, `mean_act_squared`, a mean over all
+        tokens; its `mean_act` is too, which is `mean_when_active` times the density.
+
+    ??? cite "Reference"
+
+        OpenAI, [sparse_autoencoder](https://github.com/openai/sparse_autoencoder), `sae-viewer`.
+    """
+
+    num_learned_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+    threshold: float = eqx.field(static=True, default=0.0)
+    histogram_edges: tuple[float, ...] = eqx.field(
+        static=True, converter=tuple, default=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
+    )
+
+    def __check_init__(self) -> None:
+        check_between("threshold", self.threshold, 0.0)
+        for edge in self.histogram_edges:
+            check_between("histogram_edges", edge, 0.0)
+        if any(upper <= lower for lower, upper in itertools.pairwise((0, *self.histogram_edges))):
+            raise ValueError(
+                "histogram_edges: expected positive numbers, each greater than the one before, got "
+                f"{self.histogram_edges}."
+            )
+
+    def _init(self) -> _ActivationStatisticsState:
+        shape = self._shape("learned_feature")
+        return _ActivationStatisticsState(
+            num_active=Count.zeros(shape),
+            total=Total.zeros(shape),
+            total_of_squares=Total.zeros(shape),
+            total_of_all_squares=Total.zeros(shape),
+            largest=Maximum.empty(shape),
+            histogram=tuple(Count.zeros(shape) for _ in self._bins()),
+            num_activation_vectors=Count.zeros(self._shape()),
+        )
+
+    def _observe(self, batch: Batch) -> dict[str, Any]:
+        learned = batch.learned_activations
+        return {
+            "num_active": learned.sum_per_feature(Above(self.threshold)),
+            "total": learned.sum_per_feature(_WhenActive(self.threshold)),
+            "total_of_squares": learned.sum_per_feature(_SquareWhenActive(self.threshold)),
+            "total_of_all_squares": learned.sum_per_feature(jnp.square),
+            "largest": learned.max_per_feature(_WhenActive(self.threshold, -math.inf)),
+            "histogram": tuple(learned.sum_per_feature(one) for one in self._bins()),
+            "num_activation_vectors": learned.items.count(),
+        }
+
+    def _compute(self, state: _ActivationStatisticsState) -> dict[str, Array]:
+        num_vectors = state.num_activation_vectors.to_float()[..., None]
+        return {
+            "mean_when_active": ratio(state.total.to_float(), state.num_active.to_float()),
+            "second_moment": ratio(state.total_of_all_squares.to_float(), num_vectors),
+            "max": state.largest.to_float(),
+            "histogram": jnp.stack([count.to_int() for count in state.histogram], axis=-1),
+        }
+
+    def _standard_error(
+        self, state: _ActivationStatisticsState
+    ) -> dict[str, Float32[Array, "*component learned_feature"]]:
+        error = standard_error_of_mean(
+            state.total.to_float(), state.total_of_squares.to_float(), state.num_active.to_float()
+        )
+        return {"mean_when_active": error}
+
+    def _bins(self) -> list["_InBin"]:
+        edges = self.histogram_edges
+        bins = zip((0.0, *edges), (*edges, None), strict=True)
+        return [_InBin(self.threshold, lower, upper) for lower, upper in bins]
+
+
+@dataclasses.dataclass(frozen=True)
+class _WhenActive:
+    """An activation above the threshold; of others, what adds nothing."""
+
+    threshold: float
+    otherwise: float = 0.0
+
+    def __call__(self, activation: Float[Array, ""]) -> Float[Array, ""]:
+        otherwise = jnp.asarray(self.otherwise, activation.dtype)
+        return jnp.where(activation > self.threshold, activation, otherwise)
+
+
+@dataclasses.dataclass(frozen=True)
+class _SquareWhenActive:
+    """The square of an activation above the threshold; 0 of others."""
+
+    threshold: float
+
+    def __call__(self, activation: Float[Array, ""]) -> Float[Array, ""]:
+        return jnp.square(_WhenActive(self.threshold)(activation))
+
+
+@dataclasses.dataclass(frozen=True)
+class _InBin:
+    """Whether an activation above the threshold is in a bin. The last bin has no upper edge."""
+
+    threshold: float
+    lower: float
+    upper: float | None
+
+    def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
+        is_in = (activation > self.threshold) & (activation >= self.lower)
+        return is_in if self.upper is None else is_in & (activation < self.upper)

@@ -1,0 +1,98 @@
+"""How often a learned feature fires in a prompt, once it does."""
+
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float32
+
+from ..._accumulator import Count
+from ..._arrays import ratio
+from ..._configuration import check_between
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from ..base.functions_of_entries import Above
+
+
+class _ConsistentActivationHeuristicState(eqx.Module):
+    num_fired: Count
+    num_prompts: Count
+
+
+class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristicState]):
+    r"""Number of tokens that each learned feature fires on, per prompt that it fires in.
+
+    $$\frac{\sum_p \sum_t \mathbb{1}[f_{pti} > \theta]}
+    {\sum_p \mathbb{1}[\max_t f_{pti} > \theta]}$$
+
+    over all prompts $p$ of all batches and their unmasked tokens $t$, $f$ the learned activations
+    and $\theta$ the threshold. Near 1 for a feature of single tokens, high for one that stays on.
+    Both counts are exact. Prompts are to be whole: one that is cut in two, between batches or over
+    devices, counts as two.
+
+    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[prompt, token, component?, learned_feature]`, or `TopKActivations`.
+
+    **Result:** float32 `[component?, learned_feature]`, in tokens, at least 1; NaN where the
+    feature never fired.
+
+    **Arguments:**
+
+    - `num_learned_features`: size of the last axis.
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `threshold`: a feature fires where its activation is greater than this.
+
+    **Raises:** `ValueError` for sizes that are not positive integers, a negative threshold, or
+    activations without a prompt and a token axis.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.ConsistentActivationHeuristic(num_learned_features=3)
+        >>> learned_activations = jnp.array(
+        ...     [[[1.0, 0.0, 1.0], [2.0, 0.0, 0.0]], [[3.0, 0.0, 1.0], [0.0, 0.0, 0.0]]]
+        ... )
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> print(metric.compute(state))
+        [1.5 nan 1. ]
+
+    ??? note "Differences from other tools"
+
+        Equal to that of SAELens where no activation is negative: it counts those that are not 0,
+        in float32 (to 2^24), and has no threshold and no component axis.
+
+    ??? cite "Reference"
+
+        SAELens, [evals.py](https://github.com/decoderesearch/SAELens/blob/main/sae_lens/evals.py),
+        `consistent_activation_heuristic`.
+    """
+
+    num_learned_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+    threshold: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self) -> None:
+        check_between("threshold", self.threshold, 0.0)
+
+    def _init(self) -> _ConsistentActivationHeuristicState:
+        shape = self._shape("learned_feature")
+        return _ConsistentActivationHeuristicState(Count.zeros(shape), Count.zeros(shape))
+
+    def _observe(self, batch: Batch) -> dict[str, Any]:
+        learned = batch.learned_activations
+        if len(learned.items.shape) != 2:
+            raise ValueError(
+                "learned_activations: ConsistentActivationHeuristic expects exactly two batch "
+                f"axes, [prompt, token, component?, feature], got batch axes {learned.items.shape}."
+                " Reshape them, and the mask: it needs to know which tokens are of one prompt."
+            )
+        fires = Above(self.threshold)
+        return {
+            "num_fired": learned.sum_per_feature(fires),
+            "num_prompts": learned.prompts_per_feature(fires),
+        }
+
+    def _compute(
+        self, state: _ConsistentActivationHeuristicState
+    ) -> Float32[Array, "*component learned_feature"]:
+        return ratio(state.num_fired.to_float(), state.num_prompts.to_float())

@@ -1,0 +1,57 @@
+"""How often each learned feature fires."""
+
+import equinox as eqx
+from jaxtyping import Array, Float32
+
+from ..._arrays import ratio
+from ..base.firing_counts import AbstractFiringMetric, FiringCounts
+from ..base.standard_error import standard_error_of_mean
+
+
+class FeatureDensity(AbstractFiringMetric):
+    r"""Portion of activation vectors in which each learned feature is active.
+
+    $$d_i = \frac{1}{N} \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
+
+    over all $N$ unmasked vectors of all batches, $f$ the learned activations and $t$ the threshold.
+    Both counts are exact, so that the density does not depend on how the data is cut into batches
+    or spread over devices.
+
+    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+
+    **Result:** float32 `[component?, learned_feature]`, from 0 to 1; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_learned_features`: size of the last axis.
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `threshold`: a feature fires where its activation is greater than this.
+
+    **Raises:** `ValueError` for sizes that are not positive integers or a negative threshold.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.FeatureDensity(num_learned_features=3, num_components=1)
+        >>> learned_activations = jnp.array([[[1.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]]])
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> print(metric.compute(state))
+        [[0.5 0.  0.5]]
+
+    ??? note "Differences from other tools"
+
+        The torch version's `FeatureDensityMetric` counts in float32, which stops at 2^24, takes
+        the first axis alone for the batch, and has no threshold (0 here by default) and no mask.
+    """
+
+    threshold: float = eqx.field(static=True, default=0.0)
+
+    def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
+        return ratio(*state.floats())
+
+    def _standard_error(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
+        num_fired, num_vectors = state.floats()
+        # The square of 0 or 1 is itself.
+        return standard_error_of_mean(num_fired, num_fired, num_vectors)

@@ -1,0 +1,127 @@
+"""How many learned features are active at once, as a histogram with quantiles."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Int32
+
+from ..._accumulator import Count, Scattered
+from ..._arrays import ratio, unsharded
+from ..._configuration import ONLY_READS, check_between
+from ..._core import AbstractMetric
+from ..._inputs import Batch, Items
+from ..base.functions_of_entries import is_nonzero
+
+
+class _L0HistogramState(eqx.Module):
+    # Apart from the others, which are thus as many as the features and sharded like them.
+    num_inactive: Count
+    num_with_l0: Count
+
+
+class L0Histogram(AbstractMetric[_L0HistogramState]):
+    r"""How many activation vectors have each number of nonzero learned activations.
+
+    $$h_l = \sum_{n=1}^{N} \mathbb{1}[L_n = l] \qquad L_n = \sum_i \mathbb{1}[f_{ni} \ne 0]$$
+
+    over all $N$ unmasked vectors of all batches, and the quantiles of $L$: for a portion $q$, the
+    smallest $l$ that at least $q N$ of the vectors do not exceed (the inverted distribution
+    function: always a number that occurs, never one between two). Counted exactly to $2^{64} - 1$.
+
+    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+
+    **Result:** a dictionary of
+
+    - `"histogram"`: integer `[component?, num_learned_features + 1]`, the number of vectors with
+        0, 1, ... nonzero activations: int64 under x64, else int32, saturating at its largest value.
+        0 where nothing was seen.
+    - `"quantiles"`: float32 `[component?, quantile]`, in features; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_learned_features`: size of the last axis.
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `quantiles`: portions from 0 to 1; 0 is the smallest number that occurs, 1 the largest.
+
+    **Raises:** `ValueError` for sizes that are not positive integers or a quantile outside [0, 1].
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.L0Histogram(num_learned_features=3, quantiles=(0.25, 0.5))
+        >>> learned_activations = jnp.array(
+        ...     [[0.0, 0.0, 0.0], [1.0, 0.0, 1.0], [0.0, -2.0, 3.0], [1.0, 1.0, 1.0]]
+        ... )
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> value = metric.compute(state)
+        >>> print(value["histogram"], value["quantiles"])
+        [1 0 2 1] [0. 2.]
+
+    ??? note "Differences from other tools"
+
+        Nonzero, not positive, as in `L0Norm`: their mean is the same. Other tools report the mean
+        alone, which hides that few vectors may have most of the activations. As
+        `numpy.quantile(..., method="inverted_cdf")`; NumPy's default goes between two numbers.
+    """
+
+    num_learned_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+    quantiles: tuple[float, ...] = eqx.field(
+        static=True,
+        converter=tuple,
+        default=(0.05, 0.25, 0.5, 0.75, 0.95),
+        metadata={ONLY_READS: True},
+    )
+
+    def __check_init__(self) -> None:
+        for quantile in self.quantiles:
+            check_between("quantiles", quantile, 0.0, 1.0)
+
+    def _init(self) -> _L0HistogramState:
+        return _L0HistogramState(
+            num_inactive=Count.zeros(self._shape()),
+            num_with_l0=Count.zeros(self._shape("learned_feature")),
+        )
+
+    def _observe(self, batch: Batch) -> Any:
+        learned = batch.learned_activations
+        return learned.items, learned.sum_per_vector(is_nonzero)
+
+    def _finish(self, found: Any) -> dict[str, Any]:
+        items, l0 = found
+        return {
+            "num_inactive": items.sum(l0 == 0),
+            "num_with_l0": _ones_at(l0, items, self.num_learned_features),
+        }
+
+    def _compute(self, state: _L0HistogramState) -> dict[str, Array]:
+        # Not a multiple of the features: it has no shards like theirs.
+        counts = jax.tree.map(
+            lambda none, some: jnp.concatenate([none[..., None], unsharded(some)], axis=-1),
+            state.num_inactive,
+            state.num_with_l0,
+        )
+        return {"histogram": counts.to_int(), "quantiles": self._quantiles(counts)}
+
+    def _quantiles(self, counts: Count) -> Array:
+        num_up_to: Any = lax.associative_scan(Count.merge, counts, axis=-1)
+        total = num_up_to.to_float()[..., -1:]
+        # Rounded correctly, quotients compare to rounded quantiles as exact ones do: 1/20 is 0.05.
+        portion = ratio(num_up_to.to_float(), total)[..., None, :]
+        wanted = jnp.asarray(self.quantiles, jnp.float32)[:, None]
+        wanted = jnp.expand_dims(wanted, range(portion.ndim - 2))
+        quantile = jnp.argmax((portion >= wanted) & (portion > 0), axis=-1)
+        return jnp.where(total > 0, quantile.astype(jnp.float32), jnp.float32(jnp.nan))
+
+
+def _ones_at(l0: Int32[Array, "*item_and_component"], items: Items, size: int) -> Scattered:
+    """One for each unmasked item that has active features, at the place of `l0` from 1 on."""
+    is_counted = l0 > 0 if items.mask is None else (l0 > 0) & items.mask
+    indices = unsharded(jnp.where(is_counted, l0 - 1, jnp.int32(size)))
+    indices = jnp.moveaxis(indices.reshape(-1, *items.component_shape), 0, -1)
+    return Scattered(indices=indices, values=jnp.ones_like(indices), size=size)

@@ -1,0 +1,101 @@
+"""How many learned features are active at once."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+from ..._accumulator import Count, Total
+from ..._arrays import ratio
+from ..._configuration import check_between, check_flag
+from ..._core import AbstractMetric
+from ..._inputs import Batch
+from ..base.functions_of_entries import is_active
+from ..base.standard_error import standard_error_of_mean
+
+
+class _L0NormState(eqx.Module):
+    num_active: Count
+    total_of_squares: Total
+    num_activation_vectors: Count
+
+
+class L0Norm(AbstractMetric[_L0NormState]):
+    r"""Mean number of nonzero learned activations per activation vector.
+
+    $$\ell_0 = \frac{1}{N} \sum_{n=1}^{N} \sum_i \mathbb{1}[f_{ni} \ne 0]$$
+
+    over all $N$ unmasked vectors of all batches; with a threshold $t$, those with $|f_{ni}| > t$,
+    or $f_{ni} > t$ if not `absolute`. Both counts are exact, as long as one batch has
+    fewer than $2^{32}$ nonzero activations per component and device.
+
+    **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
+    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+
+    **Result:** float32 `[component?]`, in features; NaN where nothing was seen.
+
+    **Arguments:**
+
+    - `num_components`: size of the component axis; `None` if there is none.
+    - `threshold`: an activation counts if it is beyond this.
+    - `absolute`: whether it is the absolute value that counts (AbsTopK), or the activation itself,
+        so that negative ones do not.
+
+    **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or a
+    negative threshold.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metric = jsm.L0Norm()
+        >>> learned_activations = jnp.array([[1.0, 0.0, 1.0], [0.0, -2.0, 0.0]])
+        >>> state = metric.update(metric.init(), learned_activations=learned_activations)
+        >>> print(metric.compute(state))
+        1.5
+
+    ??? note "Differences from other tools"
+
+        Nonzero, not positive: a negative activation counts here (as in the torch version's
+        `L0NormMetric` and in SAELens) but does not make a feature fire in `FeatureDensity`. So does
+        NaN, which is not zero. The torch version sums in float32.
+    """
+
+    num_components: int | None = eqx.field(static=True, default=None)
+    threshold: float = eqx.field(static=True, default=0.0)
+    absolute: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self) -> None:
+        check_between("threshold", self.threshold, 0.0)
+        check_flag("absolute", self.absolute)
+
+    def _init(self) -> _L0NormState:
+        components = self._shape()
+        return _L0NormState(
+            num_active=Count.zeros(components),
+            total_of_squares=Total.zeros(components),
+            num_activation_vectors=Count.zeros(components),
+        )
+
+    def _observe(self, batch: Batch) -> Any:
+        learned = batch.learned_activations
+        return learned.items, learned.sum_per_vector(is_active(self.threshold, self.absolute))
+
+    def _finish(self, found: Any) -> dict[str, Array]:
+        items, num_active = found
+        return {
+            "num_active": items.sum(num_active),
+            "total_of_squares": items.sum(jnp.square(num_active.astype(jnp.float32))),
+            "num_activation_vectors": items.count(),
+        }
+
+    def _compute(self, state: _L0NormState) -> Float32[Array, "*component"]:
+        return ratio(state.num_active.to_float(), state.num_activation_vectors.to_float())
+
+    def _standard_error(self, state: _L0NormState) -> Float32[Array, "*component"]:
+        return standard_error_of_mean(
+            state.num_active.to_float(),
+            state.total_of_squares.to_float(),
+            state.num_activation_vectors.to_float(),
+        )

@@ -1,0 +1,80 @@
+"""What is found of arrays."""
+
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+Function: TypeAlias = Callable[..., Array]
+Kind: TypeAlias = Literal[
+    "sum_per_feature", "sum_per_vector", "max_per_feature", "last_per_feature", "centre"
+]
+
+
+class Vectors(NamedTuple):
+    """All that has an entry, or a vector, for each item: `[*item, *component, ...]`."""
+
+    arrays: tuple[Array, ...]
+    mask: Array | None = None
+    positions: Array | None = None  # 1 for the first unmasked item, and so on; 0 where masked out
+
+
+class Reduction(eqx.Module):
+    """A function of single numbers, one entry of each array, reduced over items or features.
+
+    | kind | what it gives |
+    |---|---|
+    | `sum_per_feature` | the sum over items, or the count of True |
+    | `sum_per_vector` | the sum over features, or the count of True |
+    | `max_per_feature` | the largest value over items |
+    | `last_per_feature` | which item, from 1 on, the function was last True of; 0 for none |
+    | `centre` | a value near the mean over items, found before all others |
+
+    After those of the arrays, the function takes one entry of each constant: an array
+    `[*component, feature]`, or a centre.
+    """
+
+    kind: Kind = eqx.field(static=True)
+    function: Function = eqx.field(static=True)
+    constants: tuple[Any, ...] = ()
+
+    @property
+    def key(self) -> Hashable:
+        """What is equal for two reductions that give the same of the same arrays."""
+        constants = (c.key if isinstance(c, Reduction) else id(c) for c in self.constants)
+        return self.kind, self.function, *constants
+
+    @property
+    def is_per_vector(self) -> bool:
+        """Whether features are reduced, and not items."""
+        return self.kind == "sum_per_vector"
+
+    @property
+    def is_maximum(self) -> bool:
+        """Whether the largest value is taken, and not the sum."""
+        return self.kind in ("max_per_feature", "last_per_feature")
+
+
+@functools.lru_cache(maxsize=1024)
+def check_function(function: Function, num_numbers: int) -> None:
+    """Raise unless the function makes one boolean or float of so many numbers."""
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    rule = (
+        f"{function!r}: expected a function of {num_numbers} number(s), one entry of each array, "
+        "that returns a boolean or a float"
+    )
+    try:
+        value = jax.eval_shape(function, *(number,) * num_numbers)
+    except (TypeError, ValueError, IndexError) as error:
+        raise TypeError(f"{rule}. It raised: {error}") from error
+    dtype = getattr(value, "dtype", jnp.dtype(object))
+    is_number = jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.floating)
+    if getattr(value, "shape", None) != () or not is_number:
+        raise TypeError(
+            f"{rule}, got {value}. It sees no other entries, of no other feature or vector; what "
+            "differs from feature to feature, such as decoder norms, is a constant."
+        )

@@ -1,0 +1,92 @@
+"""The values of all entries that are reduced, and their reduction in one go."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from .._arrays import at_least_float32
+from .reduction import Function, Reduction, Vectors
+
+
+def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) -> Array:
+    """The function's value for every entry; where masked out, one that changes no result.
+
+    With an index, the function has arrays of its own: see `_as_their_own`. Of `last_per_feature`,
+    positions in place of True, if there are positions.
+    """
+    arrays = vectors.arrays if index is None else _as_their_own(vectors.arrays, index)
+    wide = [at_least_float32(array) for array in arrays]
+    wide += [_spread(constant, wide[0]) for constant in reduction.constants]
+    values = _of_each_entry(reduction.function, wide[0].ndim)(*wide)
+    if vectors.mask is not None and not reduction.is_per_vector:
+        masked = -math.inf if reduction.kind == "max_per_feature" else 0
+        # Select, never multiply: NaN * 0 is NaN.
+        values = jnp.where(vectors.mask[..., None], values, jnp.asarray(masked, values.dtype))
+    if reduction.kind == "last_per_feature" and vectors.positions is not None:
+        # Not `where`, which for no items takes its result from the positions alone: those of all
+        # devices are the same, and a scan over what each device has must not begin with that.
+        values = vectors.positions[..., None] * values.astype(vectors.positions.dtype)
+    return values
+
+
+def _spread(constant: Array, array: Array) -> Array:
+    """The constant of each feature, of the shape, dtype and sharding of the array."""
+    sharding = jax.typeof(array).sharding
+    explicit = {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
+    return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **explicit)
+
+
+def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
+    """The same arrays, but not to XLA.
+
+    Functions may have a part in common, such as `x > 0`. XLA would make that first, in a pass of
+    its own that writes it out for all of them. It does not see that this condition always holds.
+    """
+    shape = arrays[0].shape
+    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (1, 0))
+    always = lax.lt(row, lax.add(column, lax.full_like(column, shape[1] + index)))
+    return tuple(lax.select(always, array, lax.full_like(array, 0)) for array in arrays)
+
+
+@functools.lru_cache(maxsize=1024)
+def _of_each_entry(function: Function, ndim: int) -> Function:
+    # A function sees single numbers: it cannot depend on how the arrays are cut into blocks.
+    for _ in range(ndim):
+        function = jax.vmap(function)
+    # Traced once for all arrays of the same shape.
+    return jax.jit(function)
+
+
+def lowest(dtype: jnp.dtype) -> np.ndarray:
+    """What no value of a maximum is below: minus infinity, or the position 0."""
+    is_float = jnp.issubdtype(dtype, jnp.floating)
+    return np.asarray(-np.inf if is_float else 0, dtype)
+
+
+def reduce_together(arrays: list[Array], are_maxima: list[bool], axis: int) -> list[Array]:
+    """The sum or maximum of each array over an axis, all as one reduction."""
+    if not arrays:
+        return []
+    start = [
+        lowest(values.dtype) if is_maximum else np.zeros((), values.dtype)
+        for values, is_maximum in zip(arrays, are_maxima, strict=True)
+    ]
+
+    def combine(one: list[Array], other: list[Array]) -> list[Array]:
+        return [
+            lax.max(a, b) if is_maximum else lax.add(a, b)
+            for is_maximum, a, b in zip(are_maxima, one, other, strict=True)
+        ]
+
+    return lax.reduce(arrays, start, combine, (axis % arrays[0].ndim,))
+
+
+def flatten_items(array: Array, num_item_axes: int) -> Array:
+    """One axis for all items."""
+    num_items = math.prod(array.shape[:num_item_axes])
+    return array.reshape(num_items, *array.shape[num_item_axes:])
