@@ -1,0 +1,53 @@
+"""What the API pages show of the package's docstrings and classes: an extension of Griffe."""
+
+import dataclasses
+import re
+from typing import Any
+
+import griffe
+
+import jax_sae_metrics
+
+_DOCTEST = re.compile(r"^( *)>>> .*\n(?:\1\S.*(?:\n|$))*", flags=re.MULTILINE)
+
+
+class Modules(griffe.Extension):
+    """Doctests as blocks of code, and the arguments of classes that Equinox writes `__init__` for."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Fence the doctests; without a fence, Markdown takes `>>>` for three quotations."""
+        del kwargs
+        if obj.docstring is not None:
+            obj.docstring.value = _DOCTEST.sub(_fenced, obj.docstring.value + "\n")
+
+    def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        """Add the `__init__` that Equinox derives from the fields."""
+        del kwargs
+        found = getattr(jax_sae_metrics, cls.name, None)
+        if "__init__" in cls.members or not dataclasses.is_dataclass(found):
+            return
+        parameters = [
+            griffe.Parameter(
+                field.name,
+                kind=griffe.ParameterKind.positional_or_keyword,
+                annotation=_annotation(cls, field.name),
+                default=None if field.default is dataclasses.MISSING else repr(field.default),
+            )
+            for field in dataclasses.fields(found)
+            if field.init
+        ]
+        this = griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)
+        init = griffe.Function("__init__", parameters=griffe.Parameters(this, *parameters))
+        cls.set_member("__init__", init)
+
+
+def _annotation(cls: griffe.Class, name: str) -> Any:
+    for owner in (cls, *cls.mro()):
+        if name in owner.members:
+            return owner.members[name].annotation
+    return None
+
+
+def _fenced(doctest: re.Match[str]) -> str:
+    indent = doctest[1]
+    return f"{indent}```pycon\n{doctest[0].rstrip()}\n{indent}```\n"
