@@ -12,7 +12,7 @@ _DOCTEST = re.compile(r"^( *)>>> .*\n(?:\1\S.*(?:\n|$))*", flags=re.MULTILINE)
 
 
 class Modules(griffe.Extension):
-    """Doctests as blocks of code, and the arguments of classes that Equinox writes `__init__` for."""
+    """Doctests as blocks of code, and the arguments of classes whose `__init__` Equinox writes."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Fence the doctests; without a fence, Markdown takes `>>>` for three quotations."""
