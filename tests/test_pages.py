@@ -57,7 +57,7 @@ def test_the_blocks_of_a_page_run(name, capsys):
 @pytest.mark.parametrize("name", PAGES)
 def test_every_block_says_its_language(name):
     languages = {language for language, _ in FENCED.findall(PAGES[name])}
-    assert languages <= {"python", "sh", "toml", "mermaid"}
+    assert languages <= {"python", "sh", "toml"}
 
 
 @pytest.mark.parametrize("name", PAGES)
