@@ -3,8 +3,12 @@ document$.subscribe(() => {
   for (const element of document.querySelectorAll(".arithmatex")) {
     const tex = element.textContent.trim();
     if (!/^\\[([]/.test(tex)) continue; // typeset before
-    // KaTeX has no blackboard digits: the indicator function is bold instead.
-    const known = tex.slice(2, -2).replace(/\\mathbb\s*\{?1\}?/g, "\\mathbf{1}");
+    const known = tex
+      .slice(2, -2)
+      // KaTeX has no blackboard digits: the indicator function is bold instead.
+      .replace(/\\mathbb\s*\{?1\}?/g, "\\mathbf{1}")
+      // Nor does it take an underscore for a letter, in text.
+      .replace(/\\text\{[^{}]*\}/g, (text) => text.replace(/(?<!\\)_/g, "\\_"));
     katex.render(known, element, {
       displayMode: tex.startsWith("\\["),
       throwOnError: false,
