@@ -8,7 +8,7 @@ document$.subscribe(() => {
       // KaTeX has no blackboard digits: the indicator function is bold instead.
       .replace(/\\mathbb\s*\{?1\}?/g, "\\mathbf{1}")
       // Nor does it take an underscore for a letter, in text.
-      .replace(/\\text\{[^{}]*\}/g, (text) => text.replace(/(?<!\\)_/g, "\\_"));
+      .replace(/\\text(tt)?\{[^{}]*\}/g, (text) => text.replace(/(?<!\\)_/g, "\\_"));
     katex.render(known, element, {
       displayMode: tex.startsWith("\\["),
       throwOnError: false,
