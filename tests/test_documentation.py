@@ -21,7 +21,7 @@ METRICS = {
     for name, value in PUBLIC.items()
     if inspect.isclass(value) and issubclass(value, jsm.AbstractMetric)
 }
-CONCRETE = METRICS.keys() - {"AbstractMetric"}
+CONCRETE = {name for name in METRICS if not name.startswith("Abstract")}
 
 
 def public_methods(cls):
