@@ -1,7 +1,10 @@
 """Public names are documented: the build fails where a reader would be left alone."""
 
+import collections
 import doctest
 import inspect
+import pathlib
+import re
 
 import pytest
 
@@ -18,12 +21,26 @@ METRICS = {
     for name, value in PUBLIC.items()
     if inspect.isclass(value) and issubclass(value, jsm.AbstractMetric)
 }
-CONCRETE = METRICS.keys() - {"AbstractMetric"}
+CONCRETE = {name for name in METRICS if not name.startswith("Abstract")}
 
 
 def public_methods(cls):
     members = inspect.getmembers(cls, lambda m: inspect.isfunction(m) or inspect.ismethod(m))
     return {name: member for name, member in members if not name.startswith("_")}
+
+
+API_PAGES = sorted((pathlib.Path(__file__).parents[1] / "docs/api").rglob("*.md"))
+
+
+def test_every_public_name_is_on_the_api_pages_exactly_once():
+    directives = [
+        name
+        for page in API_PAGES
+        for name in re.findall(
+            r"^::: jax_sae_metrics\.(\S+)$", page.read_text(), flags=re.MULTILINE
+        )
+    ]
+    assert collections.Counter(directives) == collections.Counter(list(PUBLIC))
 
 
 @pytest.mark.parametrize("name", PUBLIC)
