@@ -120,7 +120,7 @@ def test_every_form_equals_numpy(form, masked, layout):
 
 @every_form
 def test_what_is_masked_out_may_be_nan_and_what_is_not_shows(form):
-    """Of vectors 64 to 95 all is NaN and masked out; an unmasked NaN is in feature 5 of vector 7."""
+    """Vectors 64 to 95 are NaN and masked out; an unmasked NaN is in feature 5 of vector 7."""
     x = np.random.default_rng(0).normal(size=(130, 64)).astype(np.float32)
     mask = np.ones(130, bool)
     mask[64:96] = False

@@ -1,12 +1,14 @@
 """What every accumulator can do."""
 
 import abc
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 
 from .._arrays import AxisName
 from .scattered import dense, is_few
+
+Accumulator = TypeVar("Accumulator", bound="AbstractAccumulator")
 
 
 class AbstractAccumulator(eqx.Module):
@@ -18,17 +20,17 @@ class AbstractAccumulator(eqx.Module):
     else an `AbstractRecord`.
     """
 
-    def add(self, added: Any, axis_name: AxisName | None = None) -> "AbstractAccumulator":
+    def add(self: Accumulator, added: Any, axis_name: AxisName | None = None) -> Accumulator:
         """Add what one batch adds, on all devices of `axis_name` together where it is given."""
         if is_few(added, axis_name):
             return self._add_few(added, axis_name)
         return self._add(dense(added), axis_name)
 
     @abc.abstractmethod
-    def _add(self, added: Any, axis_name: AxisName | None) -> "AbstractAccumulator":
+    def _add(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
         """`add`, with an entry for every feature."""
 
-    def _add_few(self, added: Any, axis_name: AxisName | None) -> "AbstractAccumulator":
+    def _add_few(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
         """`add`, with entries for fewer features than there are, as `Scattered`."""
         return self._add(dense(added), axis_name)
 

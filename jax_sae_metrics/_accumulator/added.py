@@ -6,12 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 
 def _mark() -> Key[Array, ""]:
-    return jax.random.wrap_key_data(np.zeros(2, np.uint32), impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")
 
 
 class AbstractRecord(eqx.Module):

@@ -11,7 +11,7 @@ from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, checked_array, checked_record
 from .gather import gather
-from .scattered import Scattered, scatter_max
+from .scattered import Scattered, dense, scatter_max
 
 MAX_AGE = 2**30
 # The clock is turned back by so much as it leaves at least MAX_AGE, before it could overflow.
@@ -29,8 +29,9 @@ class LastSeenRecord(AbstractRecord):
 
     def combine(self, later: "LastSeenRecord") -> "LastSeenRecord":
         """The items of the later batch come after those of this one."""
+        position = _moved(dense(later.position), self.num_items)
         return LastSeenRecord(
-            position=jnp.maximum(self.position, _moved(later.position, self.num_items)),
+            position=jnp.maximum(dense(self.position), position),
             num_items=self.num_items + later.num_items,
         )
 

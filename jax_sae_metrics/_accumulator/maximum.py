@@ -10,7 +10,7 @@ from jaxtyping import Array, Float32
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, checked_array, checked_record
-from .scattered import Scattered, scatter_max
+from .scattered import Scattered, dense, scatter_max
 
 
 class MaximumRecord(AbstractRecord):
@@ -20,7 +20,7 @@ class MaximumRecord(AbstractRecord):
 
     def combine(self, later: "MaximumRecord") -> "MaximumRecord":
         """The larger of both."""
-        return MaximumRecord(jnp.maximum(self.value, later.value))
+        return MaximumRecord(jnp.maximum(dense(self.value), dense(later.value)))
 
 
 class Maximum(AbstractAccumulator):

@@ -112,24 +112,7 @@ class Moments(AbstractAccumulator):
 
     def merge(self, later: "Moments") -> "Moments":
         """The moments of both sets of items together."""
-        mine, theirs = self._float_count(), later._float_count()
-        share = theirs / jnp.maximum(mine + theirs, 1)
-        # The part behind the comma of the means is all that is left of the difference, if they
-        # are large and close.
-        difference = (later.mean.high - self.mean.high) + (later.mean.low - self.mean.low)
-        between = jnp.square(difference) * (mine * share)
-        merged = Moments(
-            count=self.count.merge(later.count),
-            mean=self.mean.add(difference * share),
-            sum_of_squares=self.sum_of_squares.merge(later.sum_of_squares).add(between),
-        )
-        # Where there was nothing before, the difference has lost the last bits of the new mean.
-        is_first = mine == 0
-        return Moments(
-            count=merged.count,
-            mean=_select(is_first, later.mean, merged.mean),
-            sum_of_squares=_select(is_first, later.sum_of_squares, merged.sum_of_squares),
-        )
+        return _merged(self, later)
 
     def all_reduce(self, axis_name: AxisName) -> "Moments":
         """The moments of the items of all devices together."""
@@ -147,6 +130,29 @@ class Moments(AbstractAccumulator):
 
     def _float_count(self) -> Float32[Array, "*component 1"]:
         return self.count.to_float()[..., None]
+
+
+# Traced once for all moments of the same shape.
+@jax.jit
+def _merged(earlier: Moments, later: Moments) -> Moments:
+    mine, theirs = earlier._float_count(), later._float_count()
+    share = theirs / jnp.maximum(mine + theirs, 1)
+    # The part behind the comma of the means is all that is left of the difference, if they
+    # are large and close.
+    difference = (later.mean.high - earlier.mean.high) + (later.mean.low - earlier.mean.low)
+    between = jnp.square(difference) * (mine * share)
+    merged = Moments(
+        count=earlier.count.merge(later.count),
+        mean=earlier.mean.add(difference * share),
+        sum_of_squares=earlier.sum_of_squares.merge(later.sum_of_squares).add(between),
+    )
+    # Where there was nothing before, the difference has lost the last bits of the new mean.
+    is_first = mine == 0
+    return Moments(
+        count=merged.count,
+        mean=_select(is_first, later.mean, merged.mean),
+        sum_of_squares=_select(is_first, later.sum_of_squares, merged.sum_of_squares),
+    )
 
 
 def _select(condition: Bool[Array, "*component 1"], one: Total, other: Total) -> Total:

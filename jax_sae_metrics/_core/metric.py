@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 from typing import Any, Generic, TypeVar
 
 import chex
@@ -50,8 +51,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     """
 
     def __check_init__(self) -> None:
-        if self._sizes["component"] is not None:
-            check_size("num_components (None for no component axis)", self.num_components)
+        if (num_components := self._sizes["component"]) is not None:
+            check_size("num_components (None for no component axis)", num_components)
         for name in ("num_learned_features", "num_input_features"):
             if hasattr(self, name):
                 check_size(name, getattr(self, name))
@@ -81,9 +82,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     def _shape(self, *axes: SizedAxis) -> tuple[int, ...]:
         """The sizes of the component axis, if there is one, and of these axes."""
-        sizes = self._sizes
-        components = () if sizes["component"] is None else ("component",)
-        return tuple(sizes[axis] for axis in (*components, *axes))
+        sizes = (self._sizes[axis] for axis in ("component", *axes))
+        return tuple(size for size in sizes if size is not None)
 
     def init(self, *, sharding: Sharding | None = None) -> Any:
         """Return the empty state.
@@ -256,11 +256,11 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     def _check_observation(self, observation: Any) -> None:
         """Raise unless `observation` is one of this metric."""
-        self._added(jax.eval_shape(self.init), observation, lambda accumulator, seen: accumulator)
+        self._added(_empty(self), observation, lambda accumulator, seen: accumulator)
 
     def _check(self, state: Any) -> None:
         """Raise unless `state` is one of this metric: the same configuration, shapes and dtypes."""
-        expected = jax.eval_shape(self.init)
+        expected = _empty(self)
         try:
             chex.assert_trees_all_equal_structs(state, expected)
             chex.assert_trees_all_equal_shapes_and_dtypes(state, expected)
@@ -271,6 +271,12 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
                 f"\nExpected: {eqx.tree_pformat(expected, struct_as_array=True)}"
                 f"\nGot: {eqx.tree_pformat(state)}"
             ) from None
+
+
+@functools.lru_cache
+def _empty(metric: AbstractMetric[Any]) -> Any:
+    """The shapes and dtypes of a state."""
+    return jax.eval_shape(metric.init)
 
 
 def check_metric(name: str, value: Any) -> None:

@@ -28,7 +28,8 @@ class State(eqx.Module, Generic[Accumulators]):
         return getattr(self.accumulators, name)
 
     def __getitem__(self, name: Any) -> Any:
-        return self.accumulators[name]
+        accumulators: Any = self.accumulators
+        return accumulators[name]
 
 
 class Observation(eqx.Module):

@@ -26,7 +26,7 @@ class Deviation:
 
     def __call__(self, *numbers: Float[Array, ""]) -> Float[Array, ""]:
         *entries, centre = numbers
-        return self.function(*entries) - centre
+        return lax.sub(self.function(*entries), centre)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SquaredDeviation:
     function: Function
 
     def __call__(self, *numbers: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.square(Deviation(self.function)(*numbers))
+        return lax.square(Deviation(self.function)(*numbers))
 
 
 def near_mean(

@@ -135,14 +135,14 @@ def _scan(
         groups = reduce_groups(blocks.take(whole, index))
         whole, index, groups = lax.optimization_barrier((whole, index, groups))
         reduced = [
-            jnp.maximum(a, b) if is_maximum else a + b
+            lax.max(a, b) if is_maximum else lax.add(a, b)
             for a, b, is_maximum in zip(running, groups, are_maxima, strict=True)
         ]
         return reduced, sum_features(blocks.take(whole, index))
 
     # A reduction of no items, not a constant: it varies over devices exactly as the items do.
     empty = reduce_groups(jax.tree.map(lambda x: x[:, :0], blocks.take(vectors, 0)))
-    reduced, summed = lax.scan(step, empty, jnp.arange(blocks.num_blocks, dtype=jnp.int32))
+    reduced, summed = lax.scan(step, empty, jnp.arange(blocks.num_blocks, dtype=jnp.uint32))
     return reduced, [blocks.in_order(values) for values in summed]
 
 
@@ -154,7 +154,7 @@ def _reduce_items(values: list[Array], are_maxima: list[bool]) -> list[Array]:
     ]
     packed = [
         functools.reduce(
-            jnp.bitwise_or,
+            lax.bitwise_or,
             (values[i].astype(jnp.int32) << (_BITS * byte) for byte, i in enumerate(pack)),
         )
         for pack in packs
@@ -181,9 +181,12 @@ def _sum_features(values: list[Array]) -> list[Array]:
         return _sum_together(values, axis=-1)
     *leading, size = values[0].shape
     folded = size // _FOLD * _FOLD
-    parts = [each[..., :folded].reshape(*leading, _FOLD, size // _FOLD) for each in values]
+    parts = [lax.slice_in_dim(each, 0, folded, axis=-1) for each in values]
+    parts = [part.reshape(*leading, _FOLD, size // _FOLD) for part in parts]
     # Without the barrier, XLA would merge the levels into one again.
     sums = _sum_features(lax.optimization_barrier(_sum_together(parts, axis=-2)))
+    if folded == size:
+        return sums
     rest = _sum_together([each[..., folded:] for each in values], axis=-1)
     return [total + more for total, more in zip(sums, rest, strict=True)]
 

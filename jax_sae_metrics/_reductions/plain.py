@@ -3,7 +3,6 @@
 import math
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from .reduction import Reduction, Vectors
@@ -34,9 +33,9 @@ def plain_reduce(values: Array, is_maximum: bool, axes: tuple[int, ...], highest
     if not is_maximum:
         return plain_sum(values, axes, highest)
     dtype = jnp.int32 if values.dtype == jnp.int32 else jnp.float32
-    initial = lowest(values.dtype)
+    initial = lowest(values.dtype).item()  # 0 of positions, whatever they are compared as
     if dtype == jnp.int32 and highest <= _MAX_FLOAT_COUNT:
-        values, initial = values.astype(jnp.float32), np.float32(initial)
+        values = values.astype(jnp.float32)
     return jnp.max(values, axes, initial=initial).astype(dtype)
 
 

@@ -1,6 +1,5 @@
 """The values of all entries that are reduced, and their reduction in one go."""
 
-import functools
 import math
 
 import jax
@@ -53,13 +52,11 @@ def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
     return tuple(lax.select(always, array, lax.full_like(array, 0)) for array in arrays)
 
 
-@functools.lru_cache(maxsize=1024)
 def _of_each_entry(function: Function, ndim: int) -> Function:
     # A function sees single numbers: it cannot depend on how the arrays are cut into blocks.
     for _ in range(ndim):
         function = jax.vmap(function)
-    # Traced once for all arrays of the same shape.
-    return jax.jit(function)
+    return function
 
 
 def lowest(dtype: jnp.dtype) -> np.ndarray:

@@ -1,8 +1,11 @@
-"""Elementwise functions of activations that metrics sum. What compares equal is summed once."""
+"""Functions of single activations that metrics sum. What compares equal is summed once.
+
+They are written in `lax`, which is traced twice as fast as `jnp`: each platform's form traces them.
+"""
 
 import dataclasses
 
-import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ..._reductions import Function
@@ -15,7 +18,7 @@ class Above:
     threshold: float
 
     def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
-        return activation > self.threshold
+        return lax.gt(activation, lax.full_like(activation, self.threshold))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +28,12 @@ class AbsoluteAbove:
     threshold: float
 
     def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
-        return jnp.abs(activation) > self.threshold
+        return Above(self.threshold)(lax.abs(activation))
 
 
 def is_nonzero(activation: Float[Array, ""]) -> Bool[Array, ""]:
     """Whether an activation is not zero; NaN is not."""
-    return activation != 0
+    return lax.ne(activation, lax.full_like(activation, 0))
 
 
 def is_active(threshold: float, absolute: bool) -> Function:
@@ -42,12 +45,12 @@ def is_active(threshold: float, absolute: bool) -> Function:
 
 def absolute(activation: Float[Array, ""]) -> Float[Array, ""]:
     """The absolute value."""
-    return jnp.abs(activation)
+    return lax.abs(activation)
 
 
 def weighted_absolute(activation: Float[Array, ""], weight: Float[Array, ""]) -> Float[Array, ""]:
     """The absolute value times a weight."""
-    return jnp.abs(activation) * weight
+    return lax.mul(lax.abs(activation), weight)
 
 
 def source(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
@@ -58,26 +61,26 @@ def source(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, 
 
 def error(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
     """The difference."""
-    return source - decoded
+    return lax.sub(source, decoded)
 
 
 def squared_source(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
     """The square of the first."""
     del decoded
-    return jnp.square(source)
+    return lax.square(source)
 
 
 def squared_decoded(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
     """The square of the second."""
     del source
-    return jnp.square(decoded)
+    return lax.square(decoded)
 
 
 def product(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
     """The product."""
-    return source * decoded
+    return lax.mul(source, decoded)
 
 
 def squared_error(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
     """The squared difference."""
-    return jnp.square(source - decoded)
+    return lax.square(lax.sub(source, decoded))

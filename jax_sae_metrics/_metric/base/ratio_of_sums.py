@@ -23,7 +23,8 @@ class RatioOfSums(eqx.Module):
     @classmethod
     def empty(cls, components: tuple[int, ...]) -> "RatioOfSums":
         """No items seen yet."""
-        return cls(*(Total.zeros(components) for _ in range(5)), Count.zeros(components))
+        one, two, three, four, five = (Total.zeros(components) for _ in range(5))
+        return cls(one, two, three, four, five, num_items=Count.zeros(components))
 
     @staticmethod
     def added_by(

@@ -1,0 +1,242 @@
+"""States name their configuration; observations are a type of their own, with laws of their own."""
+
+import functools
+import operator
+import pickle
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_sae_metrics as jsm
+
+FEATURES = 6
+# (the state's metric, another configuration of it): what they count differs.
+OTHERWISE_COUNTED = {
+    "threshold": (jsm.FeatureDensity(FEATURES), jsm.FeatureDensity(FEATURES, threshold=0.5)),
+    "reduction": (jsm.L2ReconstructionLoss(), jsm.L2ReconstructionLoss(reduction="sum")),
+    "absolute": (jsm.L0Norm(), jsm.L0Norm(absolute=False)),
+    "weights": (jsm.L1AbsoluteLoss(), jsm.L1AbsoluteLoss(decoder_weighted=True)),
+    "coefficient": (jsm.SparseAutoencoderLoss(0.1), jsm.SparseAutoencoderLoss(0.2)),
+    "average": (jsm.ReconstructionScore(), jsm.ReconstructionScore(average="mean_of_ratios")),
+    "ablation": (jsm.KLDivergenceScore(), jsm.KLDivergenceScore(ablation="mean")),
+    "edges": (
+        jsm.ActivationStatistics(FEATURES, histogram_edges=(1.0,)),
+        jsm.ActivationStatistics(FEATURES, histogram_edges=(2.0,)),
+    ),
+    "another metric": (jsm.L1AbsoluteLoss(), jsm.LossIncrease()),
+    "in a collection": (
+        jsm.MetricCollection({"density": jsm.FeatureDensity(FEATURES)}),
+        jsm.MetricCollection({"density": jsm.FeatureDensity(FEATURES, threshold=0.5)}),
+    ),
+    "of components": (
+        jsm.PerComponent(jsm.L0Norm(2), ("a", "b")),
+        jsm.PerComponent(jsm.L0Norm(2, absolute=False), ("a", "b")),
+    ),
+}
+# What only reads a state is no such difference.
+OTHERWISE_READ = {
+    "definition": (
+        jsm.ExplainedVariance(FEATURES),
+        jsm.ExplainedVariance(FEATURES, definition="uncentered"),
+    ),
+    "quantiles": (jsm.L0Histogram(FEATURES), jsm.L0Histogram(FEATURES, quantiles=(0.1,))),
+    "ages": (jsm.DeadFeatures(FEATURES), jsm.DeadFeatures(FEATURES, thresholds=(1, 2))),
+    "portion": (
+        jsm.NeuronActivity(FEATURES),
+        jsm.NeuronActivity(FEATURES, threshold_is_dead_portion_fires=0.1),
+    ),
+    "names": (
+        jsm.PerComponent(jsm.L0Norm(2), ("a", "b")),
+        jsm.PerComponent(jsm.L0Norm(2), ("c", "d"), "l0"),
+    ),
+}
+CALLS = {
+    "compute": lambda metric, state: metric.compute(state),
+    "merge": lambda metric, state: metric.merge(metric.init(), state),
+    "accumulate": lambda metric, state: metric.accumulate(state, None),
+    "all_reduce": lambda metric, state: metric.all_reduce(state, "data"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(("metric", "other"), OTHERWISE_COUNTED.values(), ids=OTHERWISE_COUNTED)
+def test_a_state_that_was_counted_otherwise_is_refused_while_tracing(metric, other, call):
+    with pytest.raises(ValueError, match="state: not a state of") as raised:
+        jax.eval_shape(functools.partial(call, other), metric.init())
+    assert "counted_by" in str(raised.value)
+
+
+@pytest.mark.parametrize(("metric", "other"), OTHERWISE_READ.values(), ids=OTHERWISE_READ)
+def test_a_state_is_read_otherwise(metric, other):
+    jax.eval_shape(other.compute, metric.init())
+    jax.eval_shape(other.merge, metric.init(), other.init())
+
+
+def test_a_state_has_its_accumulators_as_attributes_and_survives_pickling():
+    metric = jsm.FeatureDensity(2)
+    state = metric.update(metric.init(), learned_activations=jnp.array([[1.0, 0.0]]))
+    for same in (state, pickle.loads(pickle.dumps(jax.device_get(state)))):
+        np.testing.assert_array_equal(same.num_fired.to_numpy(), [1, 0])
+    with pytest.raises(AttributeError, match="num_dead"):
+        _ = state.num_dead
+
+
+class OfEveryLaw(jsm.AbstractMetric):
+    """One accumulator of each kind that is no plain sum, and the two that are."""
+
+    def _init(self):
+        shape = (FEATURES,)
+        return {
+            "fired": jsm.Count.zeros(shape),
+            "total": jsm.Total.zeros(shape),
+            "largest": jsm.Maximum.empty(shape),
+            "last": jsm.LastSeen.zeros(shape),
+            "moments": jsm.Moments.zeros(shape),
+            "vectors": jsm.VectorBuffer.zeros(shape, capacity=40),
+        }
+
+    def _observe(self, batch):
+        learned = batch.learned_activations
+        return {
+            "fired": learned.sum_per_feature(lambda f: f > 0),
+            "total": learned.sum_per_feature(jnp.square),
+            "largest": learned.max_per_feature(lambda f: f),
+            "last": learned.last_per_feature(lambda f: f > 1),
+            "moments": learned.moments_per_feature(lambda f: f + 1000),
+            "vectors": learned.all_vectors(),
+        }
+
+    def _compute(self, state):
+        value = {name: state[name].to_float() for name in ("fired", "total", "largest")}
+        last, moments, vectors = (state[name] for name in ("last", "moments", "vectors"))
+        return value | {
+            "age": last.age(),
+            "clock": last.clock,
+            "mean": moments.mean.to_float(),
+            "variance": moments.variance(),
+            "vectors": vectors.values,
+        }
+
+
+def draw_batches():
+    """Of unequal size, one of them empty, with means that drift."""
+    rng = np.random.default_rng(0)
+    return [
+        jnp.asarray(rng.normal(size=(size, FEATURES)) + drift, jnp.float32)
+        for drift, size in enumerate((7, 1, 0, 20))
+    ]
+
+
+def assert_close(value, wanted):
+    for name, want in wanted.items():
+        np.testing.assert_allclose(value[name], want, rtol=2e-6, atol=1e-6, err_msg=name)
+
+
+ORDERS = {
+    "from the left": lambda combine, a, b, c, d: combine(combine(combine(a, b), c), d),
+    "from the right": lambda combine, a, b, c, d: combine(a, combine(b, combine(c, d))),
+    "in pairs": lambda combine, a, b, c, d: combine(combine(a, b), combine(c, d)),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_combined_observations_of_micro_batches_are_that_of_the_batch(order):
+    metric = OfEveryLaw()
+    batches = draw_batches()
+
+    @jax.jit
+    def combined(batches):
+        return order(metric.combine, *(metric.observe(learned_activations=b) for b in batches))
+
+    value = metric.compute(metric.accumulate(metric.init(), combined(batches)))
+    whole = jnp.concatenate(batches)
+    assert_close(value, metric.compute(metric.update(metric.init(), learned_activations=whole)))
+    variance = np.float64(whole).var(0)
+    np.testing.assert_allclose(value["variance"], variance, rtol=1e-4)
+
+
+SUMS = {
+    "jnp.add": lambda one, other: jax.tree.map(jnp.add, one, other),
+    "+": lambda one, other: jax.tree.map(operator.add, one, other),
+    "a mean": lambda one, other: jax.tree.map(lambda a, b: (a + b) / 2, one, other),
+    "sum": lambda *both: jax.tree.map(lambda *leaves: sum(leaves), *both),
+    "a stack": lambda *both: jax.tree.map(lambda *x: jnp.stack(x).sum(0, x[0].dtype), *both),
+}
+NO_SUMS = {
+    "training": jsm.training_metrics(FEATURES, 4),
+    "maxima": jsm.ActivationStatistics(FEATURES),
+    "positions": jsm.DeadFeatures(FEATURES),
+    "moments": jsm.OutlierSeverity(4),
+    "vectors": jsm.Capacity(3, FEATURES),
+}
+
+
+def observe(metric, inputs):
+    """With those inputs that the metric reads."""
+    try:
+        return metric.observe(**inputs)
+    except TypeError as error:
+        unknown = str(error).partition(":")[0].split(", ")
+        return metric.observe(**{n: x for n, x in inputs.items() if n not in unknown})
+
+
+@pytest.mark.parametrize("add", SUMS.values(), ids=SUMS)
+@pytest.mark.parametrize("metric", NO_SUMS.values(), ids=NO_SUMS)
+def test_a_sum_of_observations_that_would_be_a_wrong_number_is_refused(metric, add):
+    inputs = {
+        "source_activations": jnp.ones((5, 4)),
+        "learned_activations": jnp.ones((5, FEATURES)),
+        "decoded_activations": jnp.ones((5, 4)),
+    }
+    for jit in (lambda f: f, jax.jit):
+        one = jit(functools.partial(observe, metric))(inputs)
+        with pytest.raises((TypeError, NotImplementedError)):
+            jit(add)(one, one)
+
+
+def test_what_is_no_observation_of_the_metric_cannot_be_combined():
+    density, other = (jsm.FeatureDensity(FEATURES, threshold=t) for t in (0.0, 0.5))
+    one, two = (m.observe(learned_activations=jnp.ones((4, FEATURES))) for m in (density, other))
+    for earlier, later in ((one, two), (one, density.init()), (None, one)):
+        with pytest.raises(ValueError, match="observation: expected what `observe` of"):
+            density.combine(earlier, later)
+
+
+def test_an_observation_with_other_names_than_the_state_says_which():
+    class Misspelt(jsm.AbstractMetric):
+        def _init(self):
+            return {"fired": jsm.Count.zeros((FEATURES,))}
+
+        def _observe(self, batch):
+            return {"fierd": batch.learned_activations.sum_per_feature(lambda f: f > 0)}
+
+        def _compute(self, state):
+            return state["fired"].to_int()
+
+    metric = Misspelt()
+    with pytest.raises(ValueError, match="has fierd where the state has fired"):
+        metric.update(metric.init(), learned_activations=jnp.ones((4, FEATURES)))
+
+
+def test_an_observation_may_be_of_the_class_of_the_state():
+    """As authors wrote it before observations had names of their own."""
+
+    class Fired(eqx.Module):
+        num_fired: object
+
+    class Metric(jsm.AbstractMetric):
+        def _init(self):
+            return Fired(jsm.Count.zeros((FEATURES,)))
+
+        def _observe(self, batch):
+            return Fired(batch.learned_activations.sum_per_feature(lambda f: f > 0))
+
+        def _compute(self, state):
+            return state.num_fired.to_int()
+
+    metric = Metric()
+    state = metric.update(metric.init(), learned_activations=jnp.ones((4, FEATURES)))
+    np.testing.assert_array_equal(metric.compute(state), np.full(FEATURES, 4))
