@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics._reductions import Kinds, Term, reduce_functions
+from jax_sae_metrics._reductions import Reduction, reduce_all
 
 from ..inputs import in_words
 from ..jitted import jitted
@@ -51,9 +51,11 @@ def source_itself(source: Array, _: Array) -> Array:
     return source
 
 
-PER_VECTOR = (squared_error, source_squared, decoded_squared, product)
-PER_FEATURE = (source_itself, source_squared)
-ALL = Kinds(per_feature=PER_FEATURE, per_vector=PER_VECTOR)
+FUNCTIONS = {
+    "sum_per_feature": (source_itself, source_squared),
+    "sum_per_vector": (squared_error, source_squared, decoded_squared, product),
+}
+ALL = tuple(Reduction(kind, f) for kind, functions in FUNCTIONS.items() for f in functions)
 
 
 def suite(is_quick: bool) -> "Iterator[Builder]":
@@ -70,8 +72,8 @@ def _compare(shape: tuple[int, int], dtype: str) -> Comparison:
     batch = {"source_activations": source, "decoded_activations": source + noise / 2}
     loss = jsm.L2ReconstructionLoss()
     by_name = {
-        "four sums per vector": Kinds(per_vector=PER_VECTOR),
-        "two sums per feature": Kinds(per_feature=PER_FEATURE),
+        "four sums per vector": ALL[2:],
+        "two sums per feature": ALL[:2],
         "all six sums": ALL,
     }
     return Comparison(
@@ -84,12 +86,12 @@ def _compare(shape: tuple[int, int], dtype: str) -> Comparison:
             *(
                 jitted(
                     name,
-                    partial(_add_sums, functions),
-                    _zeros(functions, shape),
+                    partial(_add_sums, reductions),
+                    _zeros(reductions, shape),
                     batch,
                     against=READ,
                 )
-                for name, functions in by_name.items()
+                for name, reductions in by_name.items()
             ),
             jitted("L2ReconstructionLoss", loss.update, loss.init(), batch, against=READ),
             jitted(
@@ -111,34 +113,25 @@ def _read_once(state: Array, *, source_activations: Array, decoded_activations: 
     return jnp.maximum(state, highest.astype(jnp.float32))
 
 
-def _zeros(functions: Kinds, shape: tuple[int, int]) -> PyTree[Array]:
-    num_vectors, num_features = shape
-    return (
-        [jnp.zeros(num_features) for _ in functions.per_feature],
-        [jnp.zeros(num_vectors) for _ in functions.per_vector],
-    )
+def _zeros(reductions: tuple[Reduction, ...], shape: tuple[int, int]) -> list[Array]:
+    return [jnp.zeros(shape[not reduction.is_per_vector]) for reduction in reductions]
 
 
 def _add_sums(
-    functions: Kinds,
+    reductions: tuple[Reduction, ...],
     state: PyTree[Array],
     *,
     source_activations: Array,
     decoded_activations: Array,
 ) -> PyTree[Array]:
     arrays = (source_activations, decoded_activations)
-    terms = Kinds(*(tuple(map(Term, of_kind)) for of_kind in functions))
-    constants = Kinds(*(((),) * len(of_kind) for of_kind in functions))
-    sums = reduce_functions(terms, constants, arrays, None, 1)
-    return jax.tree.map(jnp.add, state, (list(sums.per_feature), list(sums.per_vector)))
+    sums = reduce_all(reductions, arrays, mask=None, num_item_axes=1, axis_name=None)
+    return jax.tree.map(jnp.add, state, sums)
 
 
 def _add_naive_sums(
     state: PyTree[Array], *, source_activations: Array, decoded_activations: Array
 ) -> PyTree[Array]:
     arrays = [array.astype(jnp.float32) for array in (source_activations, decoded_activations)]
-    sums = (
-        [function(*arrays).sum(0) for function in PER_FEATURE],
-        [function(*arrays).sum(-1) for function in PER_VECTOR],
-    )
+    sums = [r.function(*arrays).sum(-1 if r.is_per_vector else 0) for r in ALL]
     return jax.tree.map(jnp.add, state, sums)
