@@ -14,7 +14,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from benchmarks.compiled import Compiled
+from compiled import Compiled
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "data/saelens_synthetic.json").read_text())
 INPUT_FEATURES = 8

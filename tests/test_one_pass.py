@@ -13,8 +13,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from benchmarks.compiled import Compiled
-from benchmarks.targets import H100, TPU_V5E, NotInstalledError, Target, compile_for
+from compiled import H100, TPU_V5E, Compiled, NotInstalledError, Target, compile_for
 
 # No two buffers of the step have the same number of elements.
 BATCH, FEATURES, INPUTS = 1024, 4096, 512
