@@ -1,6 +1,8 @@
 """Every metric, in every way of running it, at every dtype and mask, against the oracle."""
 
 import functools
+import inspect
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ import pytest
 
 import jax_sae_metrics as jsm
 from metric_case import UNBATCHED, assert_matches, by_what_they_read, draw_inputs, expected
-from metric_cases import DEFAULT_CASES
+from metric_cases import ALL_CASES, DEFAULT_CASES
 from runners import RUNNERS
+from subjects import own
 
 NUM_BATCHES = 2
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "x64": jnp.float64}
@@ -65,11 +68,22 @@ def wanted(case, names, layout, dtype):
 
 # Other dtypes meet the masks, and the component that is masked out.
 CELLS = [("vectors", "float32"), *(("masked sequences of 3 components", dtype) for dtype in DTYPES)]
+# One cell of those that meet a mask, in each way of running that has little in common with others.
+DEFAULT_CELL = ("masked sequences of 3 components", "float32")
+DEFAULT_RUNNERS = ("eager", "jit donated", "scan", "shard_map checked")
+DEFAULT_RUNNERS += ("explicit mesh, features sharded",)
 
 
-@pytest.mark.parametrize(("layout", "dtype"), CELLS, ids=lambda name: name)
-@pytest.mark.parametrize("runner", RUNNERS)
-@pytest.mark.parametrize("group", GROUPS)
+def crossed():
+    for group, runner, (layout, dtype) in itertools.product(GROUPS, RUNNERS, CELLS):
+        is_default = runner in DEFAULT_RUNNERS and (layout, dtype) == DEFAULT_CELL
+        marks = () if is_default else pytest.mark.exhaustive
+        yield pytest.param(
+            group, runner, layout, dtype, marks=marks, id=f"{group}-{runner}-{layout}-{dtype}"
+        )
+
+
+@pytest.mark.parametrize(("group", "runner", "layout", "dtype"), list(crossed()))
 def test_every_metric_equals_its_oracle(group, runner, layout, dtype):
     shape, num_components, _ = LAYOUTS[layout]
     cases = [case for case in GROUPS[group] if case.runs_in(runner, shape, num_components)]
@@ -86,7 +100,16 @@ def test_every_metric_equals_its_oracle(group, runner, layout, dtype):
     assert not mismatches, "\n\n".join(mismatches)
 
 
-def own(values, metric_name):
-    """The part of a collection's values that is one metric's, as that metric gives it."""
-    names = {name: name.partition("/") for name in values}
-    return {inner: values[n] for n, (outer, _, inner) in names.items() if outer == metric_name}
+def test_every_public_metric_is_in_the_matrix():
+    def types(metric):
+        inner = list(getattr(metric, "metrics", {}).values())
+        return {type(metric)}.union(*map(types, inner))
+
+    tested = set().union(*(types(case.build(3)) for case in ALL_CASES))
+    assert {type(case.build(3)) for case in DEFAULT_CASES} == tested
+    public = {
+        value
+        for value in vars(jsm).values()
+        if inspect.isclass(value) and issubclass(value, jsm.AbstractMetric)
+    } - {jsm.AbstractMetric}
+    assert public == tested
