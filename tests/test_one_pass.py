@@ -5,6 +5,7 @@ Nothing here is timed. Accelerators are compiled for, not run on.
 
 import collections
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -144,6 +145,24 @@ def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vecto
     compiled = Compiled.of(step.lower(*arguments).compile())
     assert 1 <= compiled.num_reads(BATCH * FEATURES) <= 2
     assert 2 <= compiled.num_reads(BATCH * INPUTS) <= 4  # source and decoded activations
+
+
+def test_a_collection_on_cpu_computes_once_what_its_metrics_share():
+    """Counted in the compiled program: three metrics of firing reduce as often as one."""
+    metrics = {
+        "density": jsm.FeatureDensity(512),
+        "fired": jsm.NeuronFiredCount(512),
+        "dead": jsm.NeuronActivity(512),
+    }
+
+    def num_reductions(*names):
+        collection = jsm.MetricCollection({name: metrics[name] for name in names})
+        lowered = jax.jit(collection.update).lower(
+            collection.init(), learned_activations=jnp.ones((1024, 512))
+        )
+        return len(re.findall(r"\breduce(?:-window)?\(", lowered.compile().as_text()))
+
+    assert num_reductions(*metrics) == num_reductions("density") > 0
 
 
 def mesh_of(kind, num_chips):
