@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import jax_sae_metrics as jsm
 from metric_case import UNBATCHED, assert_matches, by_what_they_read, draw_inputs, expected
 from metric_cases import ALL_CASES, DEFAULT_CASES
 from runners import RUNNERS
+from selection import all_of
 from subjects import own
 
 NUM_BATCHES = 2
@@ -66,24 +66,27 @@ def wanted(case, names, layout, dtype):
     return expected(case, draw_batches(names, layout, dtype), num_components)
 
 
+# Of the ways of running, those that have little in common with each other.
+DEFAULT_RUNNERS = ["eager", "jit donated", "scan", "shard_map checked"]
+DEFAULT_RUNNERS += ["explicit mesh, features sharded"]
 # Other dtypes meet the masks, and the component that is masked out.
 CELLS = [("vectors", "float32"), *(("masked sequences of 3 components", dtype) for dtype in DTYPES)]
-# One cell of those that meet a mask, in each way of running that has little in common with others.
-DEFAULT_CELL = ("masked sequences of 3 components", "float32")
-DEFAULT_RUNNERS = ("eager", "jit donated", "scan", "shard_map checked")
-DEFAULT_RUNNERS += ("explicit mesh, features sharded",)
 
 
-def crossed():
-    for group, runner, (layout, dtype) in itertools.product(GROUPS, RUNNERS, CELLS):
-        is_default = runner in DEFAULT_RUNNERS and (layout, dtype) == DEFAULT_CELL
-        marks = () if is_default else pytest.mark.exhaustive
-        yield pytest.param(
-            group, runner, layout, dtype, marks=marks, id=f"{group}-{runner}-{layout}-{dtype}"
-        )
+@pytest.fixture(autouse=True)
+def programs_of_one_cell():
+    """No two cells share what is compiled."""
+    yield
+    jax.clear_caches()
 
 
-@pytest.mark.parametrize(("group", "runner", "layout", "dtype"), list(crossed()))
+@pytest.mark.parametrize(
+    ("layout", "dtype"),
+    all_of(CELLS, by_default=[("masked sequences of 3 components", "float32")]),
+    ids=lambda name: name,
+)
+@pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=DEFAULT_RUNNERS))
+@pytest.mark.parametrize("group", GROUPS)
 def test_every_metric_equals_its_oracle(group, runner, layout, dtype):
     shape, num_components, _ = LAYOUTS[layout]
     cases = [case for case in GROUPS[group] if case.runs_in(runner, shape, num_components)]

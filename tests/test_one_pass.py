@@ -16,6 +16,8 @@ from jax.sharding import AxisType, Mesh, PartitionSpec as P
 import jax_sae_metrics as jsm
 from compiled import H100, TPU_V5E, Compiled, NotInstalledError, Target, compile_for
 
+pytestmark = pytest.mark.usefixtures("compiled_anew")
+
 # No two buffers of the step have the same number of elements.
 BATCH, FEATURES, INPUTS = 1024, 4096, 512
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
