@@ -97,22 +97,34 @@ def accumulators(state: Any) -> list[jsm.AbstractAccumulator]:
     return jax.tree.leaves(state, is_leaf=is_leaf)
 
 
-def _together(cases: Sequence[MetricCase]) -> dict[str, Subject]:
+def _groups(cases: Sequence[MetricCase]) -> dict[str, Subject]:
     """By what they read, and in batches of the same axes as each alone."""
     groups = by_what_they_read([case for case in cases if not case.needs_prompts])
     groups["prompts"] = [case for case in cases if case.needs_prompts]
     return {name: Subject(tuple(group), is_collection=True) for name, group in groups.items()}
 
 
-# The options of a metric change numbers, not how it runs: by default, each is tested as it is by
-# default and in the company of others.
-TOGETHER = [pytest.param(subject, id=name) for name, subject in _together(DEFAULT_CASES).items()]
-ALL_TOGETHER = [
-    pytest.param(subject, id=f"all of {name}", marks=pytest.mark.exhaustive)
-    for name, subject in _together(ALL_CASES).items()
-]
-ALONE = [
-    pytest.param(Subject((case,), is_collection=False), id=case.name, marks=pytest.mark.exhaustive)
-    for case in ALL_CASES
-]
+# One metric for each kind of state, that of losses beside that of activations.
+OF_EACH_STATE = ("FeatureDensity", "L1AbsoluteLoss", "ReconstructionScore", "ExplainedVariance")
+OF_EACH_STATE += ("OutlierSeverity", "ActivationStatistics", "Capacity", "DeadFeatures")
+OF_EACH_STATE += ("ConsistentActivationHeuristic",)
+
+# The options of a metric change numbers, not how it runs: by default, metrics are tested as they
+# are by default and in the company of others.
+_together = _groups(DEFAULT_CASES)
+_of_each_state = _groups([case for case in DEFAULT_CASES if case.name in OF_EACH_STATE])
+_all_together = {f"all of {name}": subject for name, subject in _groups(ALL_CASES).items()}
+_alone = {case.name: Subject((case,), is_collection=False) for case in ALL_CASES}
+
+
+def _parameters(subjects: dict[str, Subject], *marks: pytest.MarkDecorator) -> list[Any]:
+    return [pytest.param(subject, id=name, marks=marks) for name, subject in subjects.items()]
+
+
+TOGETHER = _parameters(_together)
+ALONE = _parameters(_alone, pytest.mark.exhaustive)
 together_and_alone = pytest.mark.parametrize("subject", TOGETHER + ALONE)
+few_and_alone = pytest.mark.parametrize("subject", _parameters(_of_each_state) + ALONE)
+few_and_all_together = pytest.mark.parametrize(
+    "subject", _parameters(_of_each_state) + _parameters(_all_together, pytest.mark.exhaustive)
+)

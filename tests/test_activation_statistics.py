@@ -6,11 +6,12 @@ import pytest
 
 import jax_sae_metrics as jsm
 from learned_activations import count_of, dense_form, run, top_k_form, with_leaves
+from selection import all_of
 
 # L0Histogram
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 20, 100, 1000])
+@pytest.mark.parametrize("size", all_of([1, 2, 3, 4, 7, 20, 100, 1000], by_default=[1, 7, 1000]))
 def test_quantiles_are_those_of_numpy_and_exact_where_the_portion_is(size):
     quantiles = (*(i / 100 for i in range(101)), 1 / 3, 2 / 3)
     l0 = np.random.default_rng(size).integers(0, 60, size)

@@ -17,6 +17,7 @@ def test_ages_do_not_depend_on_how_the_data_is_cut(form):
     activations = (rng.random((40, 6)) < [0.5, 0.1, 0.05, 0.02, 1.0, 0.0]).astype(np.float32)
     mask = rng.random(40) < 0.7
     metric = jsm.DeadFeatures(6, thresholds=(1, 5, 20, 40))
+    update = jax.jit(metric.update)
     fired = activations[mask] > 0
     ages = np.array([np.argmax([*one[::-1], True]) for one in fired.T])
     wanted = [np.sum(ages >= threshold) for threshold in metric.thresholds]
@@ -26,7 +27,7 @@ def test_ages_do_not_depend_on_how_the_data_is_cut(form):
             np.array_split(activations, num_parts), np.array_split(mask, num_parts), strict=True
         ):
             learned = form(jnp.asarray(part))
-            state = metric.update(state, learned_activations=learned, mask=jnp.asarray(part_mask))
+            state = update(state, learned_activations=learned, mask=jnp.asarray(part_mask))
         np.testing.assert_array_equal(metric.tokens_since_fired(state), ages)
         np.testing.assert_array_equal(metric.compute(state), wanted)
 

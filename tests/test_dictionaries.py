@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 import jax_sae_metrics as jsm
 from compiled import Compiled
 from cosines import MORE_THAN_A_BLOCK, cosines
+from selection import all_of
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "data/saelens_synthetic.json").read_text())
 INPUT_FEATURES = 8
@@ -130,9 +131,10 @@ RUNNERS = {
     "features on an explicit mesh": placed(AxisType.Explicit, P("model")),
     "input features on an explicit mesh": placed(AxisType.Explicit, P(None, "model")),
 }
+DEFAULT_RUNNERS = ["eager", "vmap", "features on an explicit mesh"]
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=DEFAULT_RUNNERS))
 @every_case
 def test_equals_numpy(case, runner):
     arrays = [jnp.asarray(array) for array in case.draw(np.random.default_rng(0))]
@@ -161,7 +163,9 @@ def test_lengths_that_float32_cannot_square(case, scale):
     assert_equal(got, case.oracle(*(np.float64(array) for array in arrays)))
 
 
-@pytest.mark.parametrize("num_features", [4096, MORE_THAN_A_BLOCK])
+@pytest.mark.parametrize(
+    "num_features", all_of([4096, MORE_THAN_A_BLOCK], by_default=[MORE_THAN_A_BLOCK])
+)
 @every_case
 def test_more_rows_than_are_searched_at_once(case, num_features):
     arrays = case.draw(np.random.default_rng(0), num_features, num_features)

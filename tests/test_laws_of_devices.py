@@ -11,18 +11,28 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from metric_case import PER_LEARNED_FEATURE, UNBATCHED, draw_inputs, split
+from metric_cases import DEFAULT_CASES
 from subjects import (
-    ALL_TOGETHER,
     COMPONENTS,
-    TOGETHER,
+    OF_EACH_STATE,
     accumulators,
     assert_same,
     assert_same_type,
-    together_and_alone,
+    few_and_all_together,
+    few_and_alone,
 )
 
 
-@together_and_alone
+def test_the_few_have_a_state_of_each_kind():
+    def kinds(cases):
+        return {type(a) for case in cases for a in accumulators(case.build(COMPONENTS).init())}
+
+    few = [case for case in DEFAULT_CASES if case.name in OF_EACH_STATE]
+    assert kinds(few) == kinds(DEFAULT_CASES)
+    assert len(few) == len(OF_EACH_STATE)
+
+
+@few_and_alone
 @pytest.mark.parametrize("spec", [P(), P(None, "model")], ids=["replicated", "features sharded"])
 def test_update_keeps_the_sharding_of_the_state(subject, spec):
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
@@ -41,7 +51,7 @@ def test_update_keeps_the_sharding_of_the_state(subject, spec):
     assert_same_type(metric.init(sharding=NamedSharding(mesh, spec)), step(state, **inputs))
 
 
-@together_and_alone
+@few_and_alone
 def test_one_device_and_eight_agree(subject):
     """Exactly for counts; totals differ by the order of one batch's float32 sum."""
     metric = subject.build()
@@ -69,7 +79,7 @@ def test_one_device_and_eight_agree(subject):
                 assert_same(case, a, b)
 
 
-@pytest.mark.parametrize("subject", [*TOGETHER, *ALL_TOGETHER])
+@few_and_all_together
 def test_several_mesh_axes_reduce_together(subject):
     metric = subject.build()
     inputs = jax.tree.map(jnp.asarray, draw_inputs(subject.names(), (8, 2), COMPONENTS))
@@ -94,7 +104,7 @@ def test_several_mesh_axes_reduce_together(subject):
             assert_same(case, of_reduced, want, case.ordered)
 
 
-@together_and_alone
+@few_and_alone
 def test_an_explicit_mesh_needs_no_context(subject):
     """`jax.make_mesh` makes explicit meshes; arrays placed on one carry it with them."""
     metric = subject.build()

@@ -11,7 +11,7 @@ import pytest
 import jax_sae_metrics as jsm
 from metric_case import UNBATCHED, assert_matches, by_what_they_read, draw_inputs, expected
 from metric_cases import ALL_CASES, DEFAULT_CASES
-from runners import RUNNERS
+from runners import DEFAULT_RUNNERS, RUNNERS
 from selection import all_of
 from subjects import own
 
@@ -66,9 +66,6 @@ def wanted(case, names, layout, dtype):
     return expected(case, draw_batches(names, layout, dtype), num_components)
 
 
-# Of the ways of running, those that have little in common with each other.
-DEFAULT_RUNNERS = ["eager", "jit donated", "scan", "shard_map checked"]
-DEFAULT_RUNNERS += ["explicit mesh, features sharded"]
 # Other dtypes meet the masks, and the component that is masked out.
 CELLS = [("vectors", "float32"), *(("masked sequences of 3 components", dtype) for dtype in DTYPES)]
 

@@ -12,6 +12,7 @@ from reconstructions import (
     explained_variance,
     run,
 )
+from selection import all_of
 
 # Numerator and denominator of each vector.
 PARTS = {
@@ -55,7 +56,9 @@ def test_standard_errors_are_the_formula():
     assert_all_close(error_bars(batch), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("cut", [[], [200, 400]], ids=["whole", "cut up"])
+@pytest.mark.parametrize(
+    "cut", all_of([[], [200, 400]], by_default=[[200, 400]]), ids=["whole", "cut up"]
+)
 def test_standard_errors_are_those_of_the_bootstrap(cut):
     """Vectors drawn again, with replacement, 2000 times."""
     batch = draw(600)
