@@ -218,4 +218,4 @@ RUNNERS = {
     "explicit mesh, features sharded": explicit_mesh_features_sharded,
 }
 # Those that have little in common with each other; the last of them scans.
-DEFAULT_RUNNERS = ["eager", "jit donated", "shard_map checked", "explicit mesh, features sharded"]
+COMPILED_BY_DEFAULT = ["jit donated", "shard_map checked", "explicit mesh, features sharded"]

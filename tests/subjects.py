@@ -15,7 +15,7 @@ import pytest
 
 import jax_sae_metrics as jsm
 from metric_case import MetricCase, by_what_they_read, draw_inputs
-from metric_cases import ALL_CASES, DEFAULT_CASES
+from metric_cases import ALL_CASES
 
 COMPONENTS = 3
 
@@ -104,16 +104,12 @@ def _groups(cases: Sequence[MetricCase]) -> dict[str, Subject]:
     return {name: Subject(tuple(group), is_collection=True) for name, group in groups.items()}
 
 
-# One metric for each kind of state, that of losses beside that of activations.
-OF_EACH_STATE = ("FeatureDensity", "L1AbsoluteLoss", "ReconstructionScore", "ExplainedVariance")
-OF_EACH_STATE += ("OutlierSeverity", "ActivationStatistics", "Capacity", "DeadFeatures")
-OF_EACH_STATE += ("ConsistentActivationHeuristic",)
+# One metric for each kind of state, that of losses beside those of activations.
+OF_EACH_STATE = ("FeatureDensity", "ExplainedVariance", "ActivationStatistics", "Capacity")
+OF_EACH_STATE += ("DeadFeatures", "ConsistentActivationHeuristic", "ReconstructionScore")
 
-# The options of a metric change numbers, not how it runs: by default, metrics are tested as they
-# are by default and in the company of others.
-_together = _groups(DEFAULT_CASES)
-_of_each_state = _groups([case for case in DEFAULT_CASES if case.name in OF_EACH_STATE])
-_all_together = {f"all of {name}": subject for name, subject in _groups(ALL_CASES).items()}
+_few = _groups([case for case in ALL_CASES if case.name in OF_EACH_STATE])
+_all = {f"all of {name}": subject for name, subject in _groups(ALL_CASES).items()}
 _alone = {case.name: Subject((case,), is_collection=False) for case in ALL_CASES}
 
 
@@ -121,10 +117,8 @@ def _parameters(subjects: dict[str, Subject], *marks: pytest.MarkDecorator) -> l
     return [pytest.param(subject, id=name, marks=marks) for name, subject in subjects.items()]
 
 
-TOGETHER = _parameters(_together)
+FEW = _parameters(_few)
 ALONE = _parameters(_alone, pytest.mark.exhaustive)
-together_and_alone = pytest.mark.parametrize("subject", TOGETHER + ALONE)
-few_and_alone = pytest.mark.parametrize("subject", _parameters(_of_each_state) + ALONE)
-few_and_all_together = pytest.mark.parametrize(
-    "subject", _parameters(_of_each_state) + _parameters(_all_together, pytest.mark.exhaustive)
-)
+ALL = _parameters(_all, pytest.mark.exhaustive)
+few_and_each_alone = pytest.mark.parametrize("subject", FEW + ALONE)
+few_and_all_together = pytest.mark.parametrize("subject", FEW + ALL)

@@ -131,7 +131,7 @@ RUNNERS = {
     "features on an explicit mesh": placed(AxisType.Explicit, P("model")),
     "input features on an explicit mesh": placed(AxisType.Explicit, P(None, "model")),
 }
-DEFAULT_RUNNERS = ["eager", "vmap", "features on an explicit mesh"]
+DEFAULT_RUNNERS = ["eager", "features on an explicit mesh"]
 
 
 @pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=DEFAULT_RUNNERS))

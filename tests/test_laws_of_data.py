@@ -15,14 +15,14 @@ from metric_case import assert_matches, by_name, draw_inputs, expected, split
 from subjects import (
     ALONE,
     COMPONENTS,
-    TOGETHER,
+    FEW,
     accumulators,
     assert_same_type,
-    together_and_alone,
+    few_and_each_alone,
 )
 
 
-@together_and_alone
+@few_and_each_alone
 def test_forward_gives_the_batch_and_update_the_whole(subject):
     metric = subject.build()
     state = metric.update(metric.init(), **subject.inputs(seed=1))
@@ -34,7 +34,7 @@ def test_forward_gives_the_batch_and_update_the_whole(subject):
     subject.assert_same_value(metric.compute(after), metric.compute(whole))
 
 
-@together_and_alone
+@few_and_each_alone
 def test_merge_is_associative_and_has_the_empty_state_as_neutral(subject):
     metric = subject.build()
     a, b, c = (metric.update(metric.init(), **subject.inputs(seed=seed)) for seed in range(3))
@@ -51,7 +51,7 @@ def is_made_of_sums(case):
     return all(isinstance(a, jsm.Count | jsm.Total) for a in accumulators(state))
 
 
-@together_and_alone
+@few_and_each_alone
 def test_observations_are_plain_arrays_that_sum_over_micro_batches(subject):
     subject = subject.where(is_made_of_sums)
     metric = subject.build()
@@ -84,7 +84,7 @@ def assert_any_split_and_mask_give_the_same_as_the_whole(subject, data):
         assert_matches(case, value, expected(case, [whole], COMPONENTS))
 
 
-@pytest.mark.parametrize("subject", TOGETHER)
+@pytest.mark.parametrize("subject", FEW)
 @settings(max_examples=3, deadline=None)
 @given(data=st.data())
 def test_a_few_splits_and_masks_give_the_same_as_the_whole(subject, data):
@@ -98,7 +98,7 @@ def test_any_split_and_mask_give_the_same_as_the_whole(subject, data):
     assert_any_split_and_mask_give_the_same_as_the_whole(subject, data)
 
 
-@together_and_alone
+@few_and_each_alone
 def test_nothing_seen_is_nan_for_ratios_and_zero_for_counts(subject):
     metric = subject.build()
     for case, value in subject.values(metric.compute(metric.init())):
@@ -107,7 +107,7 @@ def test_nothing_seen_is_nan_for_ratios_and_zero_for_counts(subject):
             np.testing.assert_array_equal(of_nothing, wanted, err_msg=case.name)
 
 
-@together_and_alone
+@few_and_each_alone
 def test_an_empty_batch_adds_nothing(subject):
     metric = subject.build()
     constants, (batch,) = split(subject.inputs())

@@ -19,7 +19,7 @@ from subjects import (
     assert_same,
     assert_same_type,
     few_and_all_together,
-    few_and_alone,
+    few_and_each_alone,
 )
 
 
@@ -32,7 +32,7 @@ def test_the_few_have_a_state_of_each_kind():
     assert len(few) == len(OF_EACH_STATE)
 
 
-@few_and_alone
+@few_and_each_alone
 @pytest.mark.parametrize("spec", [P(), P(None, "model")], ids=["replicated", "features sharded"])
 def test_update_keeps_the_sharding_of_the_state(subject, spec):
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
@@ -51,7 +51,7 @@ def test_update_keeps_the_sharding_of_the_state(subject, spec):
     assert_same_type(metric.init(sharding=NamedSharding(mesh, spec)), step(state, **inputs))
 
 
-@few_and_alone
+@few_and_each_alone
 def test_one_device_and_eight_agree(subject):
     """Exactly for counts; totals differ by the order of one batch's float32 sum."""
     metric = subject.build()
@@ -104,7 +104,7 @@ def test_several_mesh_axes_reduce_together(subject):
             assert_same(case, of_reduced, want, case.ordered)
 
 
-@few_and_alone
+@few_and_each_alone
 def test_an_explicit_mesh_needs_no_context(subject):
     """`jax.make_mesh` makes explicit meshes; arrays placed on one carry it with them."""
     metric = subject.build()

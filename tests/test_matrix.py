@@ -11,7 +11,7 @@ import pytest
 import jax_sae_metrics as jsm
 from metric_case import UNBATCHED, assert_matches, by_what_they_read, draw_inputs, expected
 from metric_cases import ALL_CASES, DEFAULT_CASES
-from runners import DEFAULT_RUNNERS, RUNNERS
+from runners import COMPILED_BY_DEFAULT, RUNNERS
 from selection import all_of
 from subjects import own
 
@@ -82,7 +82,7 @@ def programs_of_one_cell():
     all_of(CELLS, by_default=[("masked sequences of 3 components", "float32")]),
     ids=lambda name: name,
 )
-@pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=DEFAULT_RUNNERS))
+@pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=["eager", *COMPILED_BY_DEFAULT]))
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_metric_equals_its_oracle(group, runner, layout, dtype):
     shape, num_components, _ = LAYOUTS[layout]

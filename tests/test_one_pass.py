@@ -143,7 +143,7 @@ def test_a_metric_alone_on_cpu_holds_less_than_a_byte_for_each_activation(names,
     assert compiled.temporary_bytes < BATCH * inputs[names[0]].shape[-1]
 
 
-@every_dtype
+@narrow_dtype
 @every_ready_made
 def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vectors(metrics, dtype):
     """The second time, a block of at most 128 rows is in the cache."""

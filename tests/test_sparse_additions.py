@@ -11,7 +11,7 @@ from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics._accumulator import Scattered
-from runners import DEFAULT_RUNNERS, RUNNERS
+from runners import COMPILED_BY_DEFAULT, RUNNERS
 from selection import all_of
 from test_top_k import WITHOUT_GRADIENTS, draw
 
@@ -149,7 +149,7 @@ def wanted(layout, runner):
     return RUNNERS[runner](metrics_of(*LAYOUTS[layout]), dense)
 
 
-@pytest.mark.parametrize("runner", all_of(WITHOUT_GRADIENTS, by_default=DEFAULT_RUNNERS))
+@pytest.mark.parametrize("runner", all_of(WITHOUT_GRADIENTS, by_default=COMPILED_BY_DEFAULT))
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_metrics_of_few_activations_equal_those_of_dense_ones(layout, runner):
     top_k, _ = draw_batches(*LAYOUTS[layout])

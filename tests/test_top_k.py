@@ -7,7 +7,7 @@ import pytest
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics._accumulator import Scattered
-from runners import DEFAULT_RUNNERS, RUNNERS, jit
+from runners import COMPILED_BY_DEFAULT, RUNNERS, jit
 from selection import all_of
 
 K = 3
@@ -87,7 +87,7 @@ def assert_equal(value, wanted):
 WITHOUT_GRADIENTS = [name for name in RUNNERS if not name.startswith("grad")]
 
 
-@pytest.mark.parametrize("runner", all_of(WITHOUT_GRADIENTS, by_default=DEFAULT_RUNNERS))
+@pytest.mark.parametrize("runner", all_of(WITHOUT_GRADIENTS, by_default=COMPILED_BY_DEFAULT))
 @pytest.mark.parametrize(
     "layout", all_of(LAYOUTS, by_default=["many features of 3 masked components", "few features"])
 )
