@@ -20,14 +20,13 @@ from jax.sharding import Mesh, PartitionSpec as P
 from jaxtyping import PyTree
 
 import jax_sae_metrics as jsm
+from tests.compiled import H100, TPU_V5E, Compiled, NotInstalledError, Target, compile_for
 
-from .compiled import Compiled
 from .environment import environment
 from .optional import skip, skipped
 from .ours import training_collection
 from .report import Facts, in_bytes, in_seconds, print_facts
 from .step import Sizes, TrainStep, accumulate_nothing, observe_nothing
-from .targets import H100, TPU_V5E, NotInstalledError, Target, compile_for
 
 TARGETS = [Target(TPU_V5E, 1), Target(TPU_V5E, 16), Target(TPU_V5E, 256)]
 TARGETS += [Target(H100, 1), Target(H100, 8)]

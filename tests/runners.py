@@ -217,3 +217,5 @@ RUNNERS = {
     "explicit mesh": explicit_mesh,
     "explicit mesh, features sharded": explicit_mesh_features_sharded,
 }
+# Those that have little in common with each other; the last of them scans.
+COMPILED_BY_DEFAULT = ["jit donated", "shard_map checked", "explicit mesh, features sharded"]

@@ -15,6 +15,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
+from selection import all_of
 
 NUM_DEVICES = 8
 LARGEST = 2**31 - 1
@@ -161,7 +162,7 @@ def test_total_over_devices_keeps_what_each_device_compensated():
     assert abs(float(one_batch.to_numpy()) / total - 1) < 2e-7
 
 
-@pytest.mark.parametrize("num_devices", range(1, NUM_DEVICES + 1))
+@pytest.mark.parametrize("num_devices", all_of(range(1, NUM_DEVICES + 1), by_default=[3, 8]))
 def test_total_over_any_number_of_devices(num_devices):
     values = np.random.default_rng(0).normal(size=num_devices).astype(np.float32)
     reduced = jax.vmap(lambda x: jsm.Total.zeros(()).add(x).all_reduce("data"), axis_name="data")(

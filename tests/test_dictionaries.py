@@ -1,10 +1,8 @@
 """Functions of dictionaries."""
 
 import dataclasses
-import itertools
 import json
 import pathlib
-import re
 from collections.abc import Callable
 
 import jax
@@ -14,17 +12,12 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from benchmarks.compiled import Compiled
+from compiled import Compiled
+from cosines import MORE_THAN_A_BLOCK, cosines
+from selection import all_of
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "data/saelens_synthetic.json").read_text())
 INPUT_FEATURES = 8
-
-
-def cosines(a, b):
-    """NaN with a zero row."""
-    with np.errstate(invalid="ignore"):
-        a, b = (x / np.sqrt((x**2).sum(1, keepdims=True)) for x in (a, b))
-    return a @ b.T
 
 
 def largest(cosines):
@@ -100,8 +93,6 @@ CASES = [
     Case("effective rank", jsm.effective_rank, rank, 1),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-# The nearest rows are searched for in blocks: this many rows are more than one.
-MORE_THAN_A_BLOCK = 4101
 
 
 def assert_equal(got, want):
@@ -140,9 +131,10 @@ RUNNERS = {
     "features on an explicit mesh": placed(AxisType.Explicit, P("model")),
     "input features on an explicit mesh": placed(AxisType.Explicit, P(None, "model")),
 }
+DEFAULT_RUNNERS = ["eager", "features on an explicit mesh"]
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=DEFAULT_RUNNERS))
 @every_case
 def test_equals_numpy(case, runner):
     arrays = [jnp.asarray(array) for array in case.draw(np.random.default_rng(0))]
@@ -171,7 +163,9 @@ def test_lengths_that_float32_cannot_square(case, scale):
     assert_equal(got, case.oracle(*(np.float64(array) for array in arrays)))
 
 
-@pytest.mark.parametrize("num_features", [4096, MORE_THAN_A_BLOCK])
+@pytest.mark.parametrize(
+    "num_features", all_of([4096, MORE_THAN_A_BLOCK], by_default=[MORE_THAN_A_BLOCK])
+)
 @every_case
 def test_more_rows_than_are_searched_at_once(case, num_features):
     arrays = case.draw(np.random.default_rng(0), num_features, num_features)
@@ -241,107 +235,6 @@ def test_no_cosine_exceeds_one():
     assert jnp.max(jsm.max_cosine_similarity(twice)) <= 1
     assert jnp.max(jsm.encoder_decoder_cosine_similarity(rows, 3 * rows)) <= 1
     assert jsm.mean_correlation_coefficient(rows, 3 * rows) <= 1
-
-
-def best_assignment(a, b):
-    """Of all assignments, one by one."""
-    found = np.abs(cosines(a, b))
-    found = found if len(a) <= len(b) else found.T
-    rows = range(len(found))
-    return max(
-        np.mean([found[row, column] for row, column in zip(rows, columns, strict=True)])
-        for columns in itertools.permutations(range(found.shape[1]), len(found))
-    )
-
-
-@pytest.mark.parametrize(
-    "dtype", [jnp.float32, jnp.bfloat16], ids=lambda dtype: jnp.dtype(dtype).name
-)
-@pytest.mark.parametrize("sizes", [(4, 6), (6, 4), (5, 5), (1, 3)])
-def test_mean_correlation_coefficient_is_the_best_of_all_assignments(sizes, dtype):
-    rng = np.random.default_rng(0)
-    a, b = (jnp.asarray(rng.normal(size=(size, 3)), dtype) for size in sizes)
-    want = best_assignment(*(np.asarray(array, np.float64) for array in (a, b)))
-    for zeros in ([], [[0.0] * 3]):
-        padded = jnp.concatenate([a, jnp.asarray(zeros, dtype).reshape(-1, 3)])
-        value = jsm.mean_correlation_coefficient(padded, b)
-        assert isinstance(value, float)
-        np.testing.assert_allclose(value, want, rtol=1e-5)
-
-
-def test_mean_correlation_coefficient_of_more_than_a_block():
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(MORE_THAN_A_BLOCK, 16)).astype(np.float32)
-    signs = rng.choice([-1, 1], size=(MORE_THAN_A_BLOCK, 1)).astype(np.float32)
-    shuffled = jnp.asarray(rng.permutation(rows * signs))
-    assert jsm.mean_correlation_coefficient(jnp.asarray(rows), shuffled) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-def test_mean_correlation_coefficient_of_placed_arrays(axis_type):
-    rng = np.random.default_rng(0)
-    a, b = (jnp.asarray(rng.normal(size=(size, 8)), jnp.float32) for size in (8, 16))
-    want = jsm.mean_correlation_coefficient(a, b)
-    mesh = jax.make_mesh((8,), ("model",), axis_types=(axis_type,))
-    for spec in (P("model"), P(None, "model")):
-        with jax.set_mesh(mesh):
-            on_mesh = (jax.device_put(array, NamedSharding(mesh, spec)) for array in (a, b))
-            assert jsm.mean_correlation_coefficient(*on_mesh) == pytest.approx(want)
-
-
-def test_mean_correlation_coefficient_of_what_has_no_direction():
-    nan = jnp.array([[jnp.nan, 1.0, 1.0], [1.0, 0.0, 0.0]])
-    assert np.isnan(jsm.mean_correlation_coefficient(ZEROS, ONE))
-    assert np.isnan(jsm.mean_correlation_coefficient(ONE, ZEROS))
-    assert np.isnan(jsm.mean_correlation_coefficient(nan, ONE))
-
-
-@pytest.mark.parametrize("traced", [jax.jit, jax.vmap, jax.grad], ids=["jit", "vmap", "grad"])
-def test_mean_correlation_coefficient_is_not_traced(traced):
-    with pytest.raises(TypeError, match=r"^a: .* on the host .* Call it outside of `jax.jit`"):
-        traced(lambda a: jsm.mean_correlation_coefficient(a, ONE))(jnp.ones((2, 2, 3)))
-
-
-TWO = [
-    jsm.mean_max_cosine_similarity,
-    jsm.mean_correlation_coefficient,
-    jsm.best_matching_features,
-    jsm.feature_uniqueness,
-    jsm.encoder_decoder_cosine_similarity,
-]
-EVERY = [jsm.max_cosine_similarity, jsm.effective_rank, *TWO]
-matrix = jnp.ones((4, 3))
-
-
-@pytest.mark.parametrize("function", EVERY, ids=lambda function: function.__name__)
-@pytest.mark.parametrize(
-    ("wrong", "error", "says"),
-    [
-        (jnp.ones((4, 3), jnp.int32), TypeError, "expected a floating-point dtype, got int32"),
-        (jnp.ones(3), ValueError, "expected shape [feature, input_feature]"),
-        (jnp.ones((2, 4, 3)), ValueError, "Call under `jax.vmap` for an axis of models"),
-        (jnp.ones((0, 3)), ValueError, "got shape (0, 3)"),
-    ],
-    ids=["integers", "a vector", "an axis of models", "no rows"],
-)
-def test_a_wrong_dictionary(function, wrong, error, says):
-    others = [matrix] if function in TWO else []
-    with pytest.raises(error, match=re.escape(says)):
-        function(wrong, *others)
-    if others:
-        with pytest.raises(error, match=re.escape(says)):
-            function(matrix, wrong)
-
-
-@pytest.mark.parametrize("function", TWO, ids=lambda function: function.__name__)
-def test_dictionaries_of_different_widths(function):
-    with pytest.raises(ValueError, match=r"got \(4, 3\) and \(3, 4\). Transpose"):
-        function(matrix, matrix.T)
-
-
-def test_an_encoder_of_another_number_of_features():
-    with pytest.raises(ValueError, match=r"encoder and decoder .* got \(4, 3\) and \(1, 3\)"):
-        jsm.encoder_decoder_cosine_similarity(matrix, ONE)
 
 
 def test_saelens_measures_of_a_dictionary():

@@ -12,6 +12,7 @@ from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics._accumulator import MAX_AGE, Scattered
+from selection import all_of
 
 NUM_DEVICES = 8
 FEATURES = 5
@@ -105,7 +106,7 @@ def positions_before(clock):
     return np.array([min(max(position, 0), clock) for position in positions])
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", all_of(FORMS, by_default=["dense"]))
 @pytest.mark.parametrize("num_items", CLOCKS[1:])
 @pytest.mark.parametrize("clock", CLOCKS)
 def test_the_clock_is_turned_back_before_it_overflows(clock, num_items, form):

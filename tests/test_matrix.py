@@ -1,6 +1,7 @@
 """Every metric, in every way of running it, at every dtype and mask, against the oracle."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,10 @@ import pytest
 
 import jax_sae_metrics as jsm
 from metric_case import UNBATCHED, assert_matches, by_what_they_read, draw_inputs, expected
-from metric_cases import DEFAULT_CASES
-from runners import RUNNERS
+from metric_cases import ALL_CASES, DEFAULT_CASES
+from runners import COMPILED_BY_DEFAULT, RUNNERS
+from selection import all_of
+from subjects import own
 
 NUM_BATCHES = 2
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "x64": jnp.float64}
@@ -67,8 +70,19 @@ def wanted(case, names, layout, dtype):
 CELLS = [("vectors", "float32"), *(("masked sequences of 3 components", dtype) for dtype in DTYPES)]
 
 
-@pytest.mark.parametrize(("layout", "dtype"), CELLS, ids=lambda name: name)
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.fixture(autouse=True)
+def programs_of_one_cell():
+    """No two cells share what is compiled."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize(
+    ("layout", "dtype"),
+    all_of(CELLS, by_default=[("masked sequences of 3 components", "float32")]),
+    ids=lambda name: name,
+)
+@pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=["eager", *COMPILED_BY_DEFAULT]))
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_metric_equals_its_oracle(group, runner, layout, dtype):
     shape, num_components, _ = LAYOUTS[layout]
@@ -86,7 +100,16 @@ def test_every_metric_equals_its_oracle(group, runner, layout, dtype):
     assert not mismatches, "\n\n".join(mismatches)
 
 
-def own(values, metric_name):
-    """The part of a collection's values that is one metric's, as that metric gives it."""
-    names = {name: name.partition("/") for name in values}
-    return {inner: values[n] for n, (outer, _, inner) in names.items() if outer == metric_name}
+def test_every_public_metric_is_in_the_matrix():
+    def types(metric):
+        inner = list(getattr(metric, "metrics", {}).values())
+        return {type(metric)}.union(*map(types, inner))
+
+    tested = set().union(*(types(case.build(3)) for case in ALL_CASES))
+    assert {type(case.build(3)) for case in DEFAULT_CASES} == tested
+    public = {
+        value
+        for value in vars(jsm).values()
+        if inspect.isclass(value) and issubclass(value, jsm.AbstractMetric)
+    } - {jsm.AbstractMetric}
+    assert public == tested

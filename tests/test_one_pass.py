@@ -5,6 +5,7 @@ Nothing here is timed. Accelerators are compiled for, not run on.
 
 import collections
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,18 @@ import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from benchmarks.compiled import Compiled
-from benchmarks.targets import H100, TPU_V5E, NotInstalledError, Target, compile_for
+from compiled import H100, TPU_V5E, Compiled, NotInstalledError, Target, compile_for
+from selection import all_of
+
+pytestmark = pytest.mark.usefixtures("compiled_anew")
 
 # No two buffers of the step have the same number of elements.
 BATCH, FEATURES, INPUTS = 1024, 4096, 512
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# What is not float32 is converted somewhere, which is what may be written out.
+narrow_dtype = pytest.mark.parametrize(
+    "dtype", all_of(DTYPES.values(), by_default=[jnp.bfloat16]), ids=DTYPES
+)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 
 
@@ -81,7 +88,7 @@ def step_arguments(metrics, batch, dtype):
     return params, state, activations(batch, dtype)["source_activations"]
 
 
-@every_dtype
+@narrow_dtype
 @pytest.mark.parametrize("metrics", [*READY_MADE, "sums alone"])
 def test_a_train_step_on_cpu_holds_no_more_for_its_metrics_than_a_quarter_byte_each(metrics, dtype):
     metrics = READY_MADE.get(metrics) or sums_alone()
@@ -122,7 +129,7 @@ ALONE = {
 }
 
 
-@every_dtype
+@narrow_dtype
 @pytest.mark.parametrize(
     ("names", "metric"),
     [(names, metric) for names, metrics in ALONE.items() for metric in metrics],
@@ -136,7 +143,7 @@ def test_a_metric_alone_on_cpu_holds_less_than_a_byte_for_each_activation(names,
     assert compiled.temporary_bytes < BATCH * inputs[names[0]].shape[-1]
 
 
-@every_dtype
+@narrow_dtype
 @every_ready_made
 def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vectors(metrics, dtype):
     """The second time, a block of at most 128 rows is in the cache."""
@@ -145,6 +152,24 @@ def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vecto
     compiled = Compiled.of(step.lower(*arguments).compile())
     assert 1 <= compiled.num_reads(BATCH * FEATURES) <= 2
     assert 2 <= compiled.num_reads(BATCH * INPUTS) <= 4  # source and decoded activations
+
+
+def test_a_collection_on_cpu_computes_once_what_its_metrics_share():
+    """Counted in the compiled program: three metrics of firing reduce as often as one."""
+    metrics = {
+        "density": jsm.FeatureDensity(512),
+        "fired": jsm.NeuronFiredCount(512),
+        "dead": jsm.NeuronActivity(512),
+    }
+
+    def num_reductions(*names):
+        collection = jsm.MetricCollection({name: metrics[name] for name in names})
+        lowered = jax.jit(collection.update).lower(
+            collection.init(), learned_activations=jnp.ones((1024, 512))
+        )
+        return len(re.findall(r"\breduce(?:-window)?\(", lowered.compile().as_text()))
+
+    assert num_reductions(*metrics) == num_reductions("density") > 0
 
 
 def mesh_of(kind, num_chips):

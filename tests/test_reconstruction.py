@@ -1,4 +1,4 @@
-"""How well activations are reconstructed: worked cases, another tool's numbers, error bars."""
+"""How well activations are reconstructed: worked cases, zeros and NaN, another tool's numbers."""
 
 import json
 import pathlib
@@ -9,45 +9,17 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from cases_reconstruction import CASES, DEFINITIONS, explained, legacy, norm
+from reconstructions import (
+    BY_NAME,
+    ORACLES,
+    assert_all_close,
+    compute,
+    explained_variance,
+    run,
+    value_of,
+)
 
 DATA = pathlib.Path(__file__).parent / "data"
-BY_NAME = {case.name: case for case in CASES}
-
-
-@jax.jit
-def update(metric, state, inputs):
-    return metric.update(state, **inputs)
-
-
-@jax.jit
-def value_of(metric, state):
-    return metric.compute(state)
-
-
-def run(metric, *batches):
-    """The state after batches of source and decoded activations, with a mask or without."""
-    state = metric.init()
-    for source, decoded, *mask in batches:
-        inputs = {"source_activations": source, "decoded_activations": decoded}
-        inputs = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
-        state = update(metric, state, inputs | ({"mask": np.asarray(*mask)} if mask else {}))
-    return state
-
-
-def compute(metric, *batches):
-    return value_of(metric, run(metric, *batches))
-
-
-def explained_variance(definition):
-    return jsm.ExplainedVariance(2, definition=definition)
-
-
-def assert_all_close(values, expected, **tolerances):
-    assert values.keys() == expected.keys()
-    for name, value in values.items():
-        np.testing.assert_allclose(value, expected[name], **tolerances, err_msg=name)
-
 
 FIRST = np.array([[[-1, 0], [0, 2], [1, 1]], [[0, 0], [0, 2], [0.5, 1]]])
 SECOND = np.array([[[2, 0], [0, 4]], [[2, 1], [0, 3]]])
@@ -55,7 +27,6 @@ SECOND = np.array([[[2, 0], [0, 4]], [[2, 1], [0, 3]]])
 MERGED_SOURCE = np.array([[1.0, 0], [-1, 0]] * 5)
 MERGED = (MERGED_SOURCE, MERGED_SOURCE + np.sqrt([[0.1, 0]] + [[0.9, 0]] * 9))
 
-ORACLES = {"pooled": explained} | DEFINITIONS
 DEFINED = {definition: explained_variance(definition) for definition in ORACLES}
 WORKED_METRICS = jsm.MetricCollection(
     DEFINED
@@ -135,107 +106,6 @@ def test_giving_the_mean_and_being_perfect():
     mean = np.broadcast_to(source.mean(0), source.shape)
     of_mean = dict.fromkeys(DEFINED, 0) | {"uncentered": 0.5, "scalar_mean": 1 / 11}
     assert_all_close(compute(metrics, (source, mean)), of_mean, rtol=1e-6, atol=1e-7)
-
-
-def noisy(num_vectors, means, seed=0):
-    """Standard deviation 1 about the means, with an error of 0.3 and a bias of 0.1."""
-    rng = np.random.default_rng(seed)
-    source = np.asarray(means) + rng.normal(size=(num_vectors, len(means)))
-    decoded = source + 0.1 + 0.3 * rng.normal(size=source.shape)
-    return source.astype(np.float32), decoded.astype(np.float32)
-
-
-@pytest.mark.parametrize("mean", [1000, 1e4])
-@pytest.mark.parametrize("cut", [[], [1, 7, 1000]], ids=["whole", "cut up"])
-def test_a_large_mean_costs_no_digits(cut, mean):
-    batch = noisy(3000, [mean, mean + 1, -mean, mean])
-    batches = zip(*(np.split(array, cut) for array in batch), strict=True)
-    metrics = jsm.MetricCollection(
-        {name: jsm.ExplainedVariance(4, definition=name) for name in ORACLES}
-    )
-    exact = [array.astype(float) for array in batch]
-    expected = {name: oracle(*exact) for name, oracle in ORACLES.items()}
-    assert_all_close(compute(metrics, *batches), expected, rtol=3e-6)
-
-
-@pytest.mark.parametrize("kept", [slice(-3, None), slice(-1000, None), slice(1234, 1240)])
-@pytest.mark.parametrize("elsewhere", [np.nan, 1e30, 0.0])
-def test_a_mask_leaves_a_few_vectors(kept, elsewhere):
-    source, decoded = noisy(4096, [1000, 1e4])
-    mask = np.zeros(4096, bool)
-    mask[kept] = True
-    exact = explained(source[mask].astype(float), decoded[mask].astype(float))
-    source[~mask], decoded[~mask] = elsewhere, -elsewhere
-    value = compute(jsm.ExplainedVariance(2), (source, decoded, mask))
-    np.testing.assert_allclose(value, exact, rtol=1e-5)
-
-
-@pytest.mark.parametrize("place", [0, 1, 4095])
-def test_an_outlier_costs_no_digits(place):
-    """Of the vectors that the centre is taken from, the first is one and the others are not."""
-    source, decoded = noisy(4096, [1000, 0])
-    source[place] += 3000
-    exact = 1 - explained(source.astype(float), decoded.astype(float))
-    assert exact > 0.1  # the outlier is not reconstructed
-    value = compute(jsm.FractionVarianceUnexplained(2), (source, decoded))
-    np.testing.assert_allclose(value, exact, rtol=1e-5)
-    decoded[place] += 3000
-    exact = 1 - explained(source.astype(float), decoded.astype(float))
-    value = compute(jsm.FractionVarianceUnexplained(2), (source, decoded))
-    np.testing.assert_allclose(value, exact, rtol=1e-5)
-
-
-def test_severity_of_large_means():
-    source, _ = noisy(3000, [1e4, 1000, 0])
-    metric = jsm.OutlierSeverity(3)
-    state = metric.init()
-    for batch in np.split(source, [1, 7, 1000]):
-        state = update(metric, state, {"source_activations": batch})
-    exact = source.astype(float)
-    expected = np.linalg.norm(exact.mean(0)) / np.linalg.norm(exact.std(0))
-    np.testing.assert_allclose(value_of(metric, state), expected, rtol=2e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("mean", [1000, 1e4])
-def test_a_large_mean_costs_the_legacy_form_no_digits(mean):
-    batch = noisy(300, [mean, -mean, 0])
-    total, count = legacy(*(array.astype(float) for array in batch))
-    value = compute(jsm.LegacyExplainedVariance(), batch)
-    np.testing.assert_allclose(value, total / count, rtol=1e-5)
-
-
-@pytest.mark.parametrize("size", [1, 5])
-def test_constant_activations_have_no_variance_to_explain(size):
-    source = np.full((10, 2), 1000.1)
-    batches = [np.split(array, 10 // size) for array in (source, source + 1)]
-    perfect = zip(batches[0], batches[0], strict=True)
-    assert np.isnan(compute(jsm.ExplainedVariance(2), *perfect))
-    for metric, expected in {
-        jsm.ExplainedVariance(2): -np.inf,
-        explained_variance("per_dimension_mean"): -np.inf,
-        jsm.FractionVarianceUnexplained(2): np.inf,
-    }.items():
-        assert compute(metric, *zip(*batches, strict=True)) == expected
-    legacy = jsm.LegacyExplainedVariance()
-    state = run(legacy, *zip(*batches, strict=True))
-    assert np.isnan(legacy.compute(state))
-    assert legacy.num_skipped(state) == 10
-
-
-def test_one_constant_input_feature_is_enough_to_undo_a_mean_over_them():
-    source, decoded = noisy(20, [0, 0])
-    source[:, 1] = decoded[:, 1] = 7
-    assert np.isnan(compute(explained_variance("per_dimension_mean"), (source, decoded)))
-    assert 0 < compute(explained_variance("pooled"), (source, decoded)) < 1
-
-
-def test_single_vectors_have_a_variance_and_no_error_bar():
-    batch = noisy(50, [1000, 0])
-    metric = jsm.ExplainedVariance(2)
-    state = run(metric, *zip(*(np.split(array, 50) for array in batch), strict=True))
-    exact = explained(*(array.astype(float) for array in batch))
-    np.testing.assert_allclose(metric.compute(state), exact, rtol=1e-5)
-    assert np.isnan(metric.standard_error(state))
 
 
 # Vectors of which something is zero: both, the source, the decoded, none, none.
@@ -327,69 +197,3 @@ def test_reproduces_saelens(recorded):
     # There, it is the mean of the ratios of the three batches.
     values["relative_reconstruction_bias"] = np.mean(biases)
     assert_all_close(values, {name: expected[name] for name in values}, rtol=1e-5)
-
-
-# Numerator and denominator of each vector.
-PARTS = {
-    "ExplainedVariance": lambda x, y: (norm(x - y) ** 2, norm(x - x.mean(0)) ** 2),
-    "ExplainedVariance uncentered": lambda x, y: (norm(x - y) ** 2, norm(x) ** 2),
-    "FractionVarianceUnexplained": lambda x, y: (norm(x - y) ** 2, norm(x - x.mean(0)) ** 2),
-    "LegacyExplainedVariance": lambda x, y: (norm(x - y) ** 2 / norm(x - x.mean(0)) ** 2, 1),
-    "NormalizedMSE": lambda x, y: (norm(x - y) ** 2 / norm(x) ** 2, 1),
-    "L2Norm/source": lambda x, y: (norm(x), 1),
-    "L2Norm/decoded": lambda x, y: (norm(y), 1),
-    "L2Norm/error": lambda x, y: (norm(x - y), 1),
-    "L2NormRatio": lambda x, y: (norm(y) / norm(x), 1),
-    "CosineSimilarity": lambda x, y: ((x * y).sum(-1) / norm(x) / norm(y), 1),
-    "RelativeReconstructionBias": lambda x, y: (norm(y) ** 2, (x * y).sum(-1)),
-}
-WITH_ERROR_BARS = {name.partition("/")[0] for name in PARTS}
-
-
-def draw(num_vectors):
-    """Vectors of different lengths and errors, none close to zero or to the mean."""
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(num_vectors, 4)) * rng.uniform(0.7, 1.4, size=(num_vectors, 1))
-    x[:, 0] = 1.5 + np.sign(x[:, 0]) * (1 + abs(x[:, 0]))
-    y = 0.9 * x + 0.3 * rng.normal(size=x.shape) * rng.uniform(0.5, 1.5, size=(num_vectors, 1))
-    return x.astype(np.float32).astype(float), y.astype(np.float32).astype(float)
-
-
-def error_bars(*batches):
-    metrics = jsm.MetricCollection({name: BY_NAME[name].build(None) for name in WITH_ERROR_BARS})
-    return jax.jit(metrics.standard_error)(run(metrics, *batches))
-
-
-def test_standard_errors_are_the_formula():
-    # No more vectors than the centre is taken from: it is their mean.
-    batch = draw(64)
-    expected = {}
-    for name, parts in PARTS.items():
-        a, b = np.broadcast_arrays(*parts(*batch))
-        residuals = a - a.sum() / b.sum() * b
-        expected[name] = np.sqrt(64 / 63 * (residuals**2).sum()) / abs(b.sum())
-    assert_all_close(error_bars(batch), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("cut", [[], [200, 400]], ids=["whole", "cut up"])
-def test_standard_errors_are_those_of_the_bootstrap(cut):
-    """Vectors drawn again, with replacement, 2000 times."""
-    batch = draw(600)
-    rng = np.random.default_rng(2)
-    values = {name: [] for name in PARTS}
-    for _ in range(2000):
-        drawn = rng.integers(600, size=600)
-        again = [array[drawn] for array in batch]
-        for name, parts in PARTS.items():
-            a, b = np.broadcast_arrays(*parts(*again))
-            values[name].append(a.sum() / b.sum())
-    expected = {name: np.std(value) for name, value in values.items()}
-    batches = zip(*(np.split(array, cut) for array in batch), strict=True)
-    assert_all_close(error_bars(*batches), expected, rtol=0.07)
-
-
-@pytest.mark.parametrize("definition", ["residual_variance", "scalar_mean", "per_dimension_mean"])
-def test_other_definitions_have_no_error_bar(definition):
-    metric = explained_variance(definition)
-    with pytest.raises(TypeError, match="no standard error"):
-        metric.standard_error(metric.init())

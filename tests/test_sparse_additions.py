@@ -11,8 +11,9 @@ from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics._accumulator import Scattered
-from runners import RUNNERS
-from test_top_k import draw
+from runners import COMPILED_BY_DEFAULT, RUNNERS
+from selection import all_of
+from test_top_k import WITHOUT_GRADIENTS, draw
 
 FEATURES = 64
 # Indices and values; from FEATURES on, an index is out of range.
@@ -150,8 +151,7 @@ def wanted(layout, runner):
     return RUNNERS[runner](metrics_of(*LAYOUTS[layout]), dense)
 
 
-# Gradients with respect to integers are not defined.
-@pytest.mark.parametrize("runner", [name for name in RUNNERS if not name.startswith("grad")])
+@pytest.mark.parametrize("runner", all_of(WITHOUT_GRADIENTS, by_default=COMPILED_BY_DEFAULT))
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_metrics_of_few_activations_equal_those_of_dense_ones(layout, runner):
     top_k, _ = draw_batches(*LAYOUTS[layout])

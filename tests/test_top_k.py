@@ -7,7 +7,8 @@ import pytest
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics._accumulator import Scattered
-from runners import RUNNERS, jit
+from runners import COMPILED_BY_DEFAULT, RUNNERS, jit
+from selection import all_of
 
 K = 3
 BATCH = 272
@@ -83,8 +84,13 @@ def assert_equal(value, wanted):
 
 
 # Gradients with respect to integers are not defined; see the test of gradients below.
-@pytest.mark.parametrize("runner", [name for name in RUNNERS if not name.startswith("grad")])
-@pytest.mark.parametrize("layout", LAYOUTS)
+WITHOUT_GRADIENTS = [name for name in RUNNERS if not name.startswith("grad")]
+
+
+@pytest.mark.parametrize("runner", all_of(WITHOUT_GRADIENTS, by_default=COMPILED_BY_DEFAULT))
+@pytest.mark.parametrize(
+    "layout", all_of(LAYOUTS, by_default=["many features of 3 masked components", "few features"])
+)
 def test_equals_the_dense_form(layout, runner):
     layout = {"num_components": None} | LAYOUTS[layout]
     metrics = ways_of_summing(**layout)

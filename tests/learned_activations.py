@@ -1,0 +1,39 @@
+"""Learned activations in both of their forms, metrics run over them, and states of many batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jax_sae_metrics as jsm
+
+
+def run(metric, *batches, **others):
+    state = metric.init()
+    update = jax.jit(metric.update)
+    for batch in batches:
+        state = update(state, learned_activations=batch, **others)
+    return metric.compute(state)
+
+
+def count_of(values):
+    values = np.asarray(values, np.uint64)
+    return jsm.Count(
+        high=jnp.asarray(values >> np.uint64(32), jnp.uint32),
+        low=jnp.asarray(values & np.uint64(2**32 - 1), jnp.uint32),
+    )
+
+
+def with_leaves(metric, leaves):
+    """A state of the metric with these accumulators."""
+    is_leaf = lambda node: isinstance(node, jsm.AbstractAccumulator)  # noqa: E731
+    treedef = jax.tree.structure(metric.init(), is_leaf=is_leaf)
+    return jax.tree.unflatten(treedef, leaves)
+
+
+def dense_form(activations):
+    return activations
+
+
+def top_k_form(activations):
+    values, indices = jax.lax.top_k(activations, activations.shape[-1])
+    return jsm.TopKActivations(values, indices, activations.shape[-1])

@@ -1,0 +1,85 @@
+"""Which features have not fired for long, however the data is cut."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_sae_metrics as jsm
+from learned_activations import dense_form, top_k_form
+
+
+@pytest.mark.parametrize("form", [dense_form, top_k_form])
+def test_ages_do_not_depend_on_how_the_data_is_cut(form):
+    rng = np.random.default_rng(0)
+    activations = (rng.random((40, 6)) < [0.5, 0.1, 0.05, 0.02, 1.0, 0.0]).astype(np.float32)
+    mask = rng.random(40) < 0.7
+    metric = jsm.DeadFeatures(6, thresholds=(1, 5, 20, 40))
+    update = jax.jit(metric.update)
+    fired = activations[mask] > 0
+    ages = np.array([np.argmax([*one[::-1], True]) for one in fired.T])
+    wanted = [np.sum(ages >= threshold) for threshold in metric.thresholds]
+    for num_parts in (1, 2, 7, 40):
+        state = metric.init()
+        for part, part_mask in zip(
+            np.array_split(activations, num_parts), np.array_split(mask, num_parts), strict=True
+        ):
+            learned = form(jnp.asarray(part))
+            state = update(state, learned_activations=learned, mask=jnp.asarray(part_mask))
+        np.testing.assert_array_equal(metric.tokens_since_fired(state), ages)
+        np.testing.assert_array_equal(metric.compute(state), wanted)
+
+
+def test_ten_million_tokens_by_default():
+    metric = jsm.DeadFeatures(3)
+    observation = metric.observe(learned_activations=jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    state = metric.accumulate(metric.init(), observation)
+    nothing = metric.observe(learned_activations=jnp.zeros((10, 3)))
+    later = jax.tree.map(lambda leaf: leaf * 999_999, nothing)
+    state = metric.accumulate(state, later)
+    np.testing.assert_array_equal(metric.compute(state), [0])
+    state = metric.accumulate(state, nothing)
+    np.testing.assert_array_equal(metric.tokens_since_fired(state), [10**7 + 1, 10**7, 10**7 + 2])
+    np.testing.assert_array_equal(metric.compute(state), [3])
+
+
+@pytest.mark.parametrize("num_components", [None, 2])
+def test_resampled_features_get_as_much_time_as_any_other(num_components):
+    metric = jsm.DeadFeatures(3, num_components, thresholds=5)
+    components = () if num_components is None else (num_components,)
+    fires = jnp.zeros((7, *components, 3)).at[3, ..., 1].set(1)
+    state = metric.update(metric.init(), learned_activations=fires)
+    resampled = jnp.broadcast_to(jnp.array([True, False, False]), (*components, 3))
+    state = jax.jit(metric.mark_fired)(state, resampled)
+    state = metric.update(state, learned_activations=jnp.zeros((4, *components, 3)))
+    np.testing.assert_array_equal(
+        metric.tokens_since_fired(state), np.broadcast_to([4, 7, 11], (*components, 3))
+    )
+    np.testing.assert_array_equal(metric.compute(state), np.full((*components, 1), 2))
+
+
+@pytest.mark.parametrize("features", [jnp.ones(2, bool), jnp.ones(3, jnp.int32), jnp.array(True)])
+def test_what_is_not_a_boolean_for_each_feature_marks_none(features):
+    metric = jsm.DeadFeatures(3)
+    with pytest.raises(ValueError, match=re.escape("features: expected booleans of shape (3,)")):
+        metric.mark_fired(metric.init(), features)
+
+
+def test_a_single_threshold_need_not_be_in_a_tuple():
+    metric = jsm.DeadFeatures(3, thresholds=7)
+    assert metric == jsm.DeadFeatures(3, thresholds=(7,)) == jsm.DeadFeatures(3, thresholds=[7])
+    assert metric.compute(metric.init()).shape == (1,)
+
+
+@pytest.mark.parametrize("thresholds", [0, -1, 1.5, True, (1, 2.0), 2**30 + 1, "10"])
+def test_thresholds_that_are_not_ages_are_refused(thresholds):
+    with pytest.raises(ValueError, match="thresholds"):
+        jsm.DeadFeatures(3, thresholds=thresholds)
+
+
+def test_tokens_since_fired_refuses_the_state_of_another_metric():
+    metric = jsm.DeadFeatures(3)
+    with pytest.raises(ValueError, match="not a state of"):
+        metric.tokens_since_fired(jsm.DeadFeatures(4).init())

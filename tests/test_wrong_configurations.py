@@ -1,0 +1,130 @@
+"""Metrics that cannot be: refused where they are made, with the argument that is wrong."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import jax_sae_metrics as jsm
+from misuse import assert_says
+
+CONFIGURATIONS = {
+    "no features": (ValueError, lambda: jsm.FeatureDensity(0), ("num_learned_features", "0")),
+    "negative features": (ValueError, lambda: jsm.NeuronFiredCount(-3), ("num_learned_features",)),
+    "boolean components": (ValueError, lambda: jsm.L0Norm(True), ("num_components", "True")),
+    "no components": (ValueError, lambda: jsm.L1AbsoluteLoss(0), ("num_components", "None")),
+    "no vectors": (ValueError, lambda: jsm.Capacity(0, 8), ("num_activation_vectors",)),
+    "negative threshold": (ValueError, lambda: jsm.FeatureDensity(8, None, -1.0), ("threshold",)),
+    "threshold that is NaN": (
+        ValueError,
+        lambda: jsm.FeatureDensity(8, None, float("nan")),
+        ("threshold", "nan"),
+    ),
+    "portion above one": (
+        ValueError,
+        lambda: jsm.NeuronActivity(8, None, 1.5),
+        ("threshold_is_dead_portion_fires", "1.5", "at most 1"),
+    ),
+    "negative coefficient": (
+        ValueError,
+        lambda: jsm.SparseAutoencoderLoss(-0.1),
+        ("l1_coefficient", "-0.1"),
+    ),
+    "names that do not fit": (
+        ValueError,
+        lambda: jsm.PerComponent(jsm.L0Norm(3), ("a", "b")),
+        ("component_names", "3", "('a', 'b')"),
+    ),
+    "names that repeat": (
+        ValueError,
+        lambda: jsm.PerComponent(jsm.L0Norm(2), ("a", "a")),
+        ("component_names", "different"),
+    ),
+    "a component called mean": (
+        ValueError,
+        lambda: jsm.PerComponent(jsm.L0Norm(2), ("a", "mean")),
+        ("component_names", "mean"),
+    ),
+    "per component without components": (
+        TypeError,
+        lambda: jsm.PerComponent(jsm.L0Norm(), ("a",)),
+        ("metric", "num_components"),
+    ),
+    "an empty collection": (ValueError, lambda: jsm.MetricCollection({}), ("metrics", "empty")),
+    "a string of names": (
+        ValueError,
+        lambda: jsm.PerComponent(jsm.L0Norm(2), "ab"),
+        ("component_names", "got 1: ('ab',)"),
+    ),
+    "a nameless metric": (
+        ValueError,
+        lambda: jsm.MetricCollection({"": jsm.L0Norm()}),
+        ("metrics", "non-empty"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_wrong_configuration(name):
+    assert_says(*CONFIGURATIONS[name])
+
+
+# What a type checker would refuse, as these tests' own does: seen in a process without one.
+WRONG_TYPES = {
+    "jsm.FeatureDensity(np.int64(8))": ("num_learned_features", "Python int", "int64(8)"),
+    "jsm.FeatureDensity('8')": ("num_learned_features", "Python int", "'8'"),
+    "jsm.FeatureDensity(8, None, np.float32(0.5))": ("threshold", "Python number", "float32(0.5)"),
+    "jsm.ExplainedVariance(4, None, 'r2')": ("definition", "expected one of pooled"),
+    "jsm.MetricCollection({'l0': jsm.L0Norm})": ("metrics['l0']", "make an instance"),
+    "jsm.MetricCollection([jsm.L0Norm()])": ("metrics", "dictionary of metrics by name"),
+    "jsm.PerComponent(jsm.L0Norm, 'a')": ("metric", "make an instance"),
+    "jsm.track(jsm.L0Norm)": ("metrics", "make an instance"),
+    "jsm.L0Norm().init(sharding=PartitionSpec())": ("sharding", "NamedSharding(mesh, spec)"),
+    "jsm.capacities([[1, 2]])": ("features", "floating-point", "list"),
+    "jsm.KLDivergenceScore(ablation='median')": ("ablation", "zero, mean", "'median'"),
+    "jsm.ModelLoss(ablation='median')": ("ablation", "zero, mean", "'median'"),
+    "jsm.ReconstructionScore(ablation='median')": ("ablation", "zero, mean", "'median'"),
+    "jsm.next_token_mask(np.ones(3, bool), 'both')": ("side", "source, target", "'both'"),
+}
+
+
+@pytest.fixture(scope="module")
+def messages():
+    program = """if True:
+        import json, sys, warnings
+        import numpy as np
+        from jax.sharding import PartitionSpec
+        import jax_sae_metrics as jsm
+
+        warnings.simplefilter("ignore")
+        messages = {}
+        for expression in json.load(sys.stdin):
+            try:
+                eval(expression)
+            except (TypeError, ValueError) as error:
+                messages[expression] = str(error)
+        json.dump(messages, sys.stdout)
+    """
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(list(WRONG_TYPES)),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return json.loads(printed)
+
+
+@pytest.mark.parametrize("expression", WRONG_TYPES)
+def test_wrong_types(expression, messages):
+    message = messages[expression]
+    assert all(part in message for part in WRONG_TYPES[expression]), message
+
+
+def test_results_of_the_same_name_are_refused():
+    twice = jsm.MetricCollection(
+        {"a/b": jsm.L0Norm(), "a": jsm.MetricCollection({"b": jsm.L0Norm()})}
+    )
+    assert_says(ValueError, lambda: jax.eval_shape(twice.compute, twice.init()), ("a/b",))
