@@ -49,7 +49,7 @@ def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
     shape = arrays[0].shape
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (1, 0))
     always = lax.lt(row, lax.add(column, lax.full_like(column, shape[1] + index)))
-    return tuple(lax.select(always, array, lax.full_like(array, 0)) for array in arrays)
+    return tuple(jnp.where(always, array, jnp.zeros((), array.dtype)) for array in arrays)
 
 
 def _of_each_entry(function: Function, ndim: int) -> Function:

@@ -1,1 +1,21 @@
-from .mean import AbstractMean as AbstractMean
+from .firing_counts import (
+    AbstractFiringMetric as AbstractFiringMetric,
+    FiringCounts as FiringCounts,
+)
+from .functions_of_entries import (
+    Above as Above,
+    absolute as absolute,
+    error as error,
+    is_active as is_active,
+    is_nonzero as is_nonzero,
+    product as product,
+    source as source,
+    squared_decoded as squared_decoded,
+    squared_error as squared_error,
+    squared_source as squared_source,
+    weighted_absolute as weighted_absolute,
+)
+from .mean import AbstractMean as AbstractMean, Mean as Mean
+from .mean_of_ratios import AbstractMeanOfRatios as AbstractMeanOfRatios
+from .ratio_of_sums import RatioOfSums as RatioOfSums
+from .standard_error import standard_error_of_mean as standard_error_of_mean

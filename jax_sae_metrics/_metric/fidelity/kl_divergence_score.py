@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, Float32
 from ..._configuration import check_choice
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.mean import Mean
-from ..base.ratio_of_sums import RatioOfSums
+from ..base import Mean, RatioOfSums
 from .reconstruction_score import ABLATIONS
 
 

@@ -6,7 +6,7 @@ import equinox as eqx
 from jaxtyping import Array
 
 from ..._inputs import Batch
-from ..base.mean import AbstractMean
+from ..base import AbstractMean
 
 
 class LossIncrease(AbstractMean):

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float32
 from ..._configuration import check_choice
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.mean import Mean
+from ..base import Mean
 from .reconstruction_score import ABLATIONS
 
 

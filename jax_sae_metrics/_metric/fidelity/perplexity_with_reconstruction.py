@@ -6,7 +6,7 @@ from jaxtyping import Array, Float32
 
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.mean import Mean
+from ..base import Mean
 
 
 class PerplexityWithReconstruction(AbstractMetric[Mean]):

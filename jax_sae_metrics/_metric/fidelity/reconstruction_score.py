@@ -11,7 +11,7 @@ from ..._arrays import ratio
 from ..._configuration import check_choice
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.ratio_of_sums import RatioOfSums
+from ..base import RatioOfSums
 
 ABLATIONS = ("zero", "mean")
 _AVERAGES = ("ratio_of_sums", "mean_of_ratios")

@@ -8,7 +8,7 @@ from ..._accumulator import Count
 from ..._arrays import ratio
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.standard_error import standard_error_of_mean
+from ..base import standard_error_of_mean
 
 
 class _TopOneAgreementState(eqx.Module):

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..._inputs import Batch
-from ..base.functions_of_entries import product, squared_decoded, squared_source
-from ..base.mean_of_ratios import AbstractMeanOfRatios
+from ..base import AbstractMeanOfRatios, product, squared_decoded, squared_source
 
 
 class CosineSimilarity(AbstractMeanOfRatios):

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float32
 
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.functions_of_entries import squared_decoded, squared_error, squared_source
-from ..base.mean import Mean
+from ..base import Mean, squared_decoded, squared_error, squared_source
 
 _SQUARES = {"source": squared_source, "decoded": squared_decoded, "error": squared_error}
 

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..._inputs import Batch
-from ..base.functions_of_entries import squared_decoded, squared_source
-from ..base.mean_of_ratios import AbstractMeanOfRatios
+from ..base import AbstractMeanOfRatios, squared_decoded, squared_source
 
 
 class L2NormRatio(AbstractMeanOfRatios):

@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 from ..._arrays import computable
 from ..._configuration import check_choice
 from ..._inputs import Batch
-from ..base.functions_of_entries import squared_error
-from ..base.mean import AbstractMean
+from ..base import AbstractMean, squared_error
 
 _REDUCTIONS = {"mean": jnp.mean, "sum": jnp.sum}
 

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float
 
 from ..._accumulator import Moments
 from ..._inputs import Batch, answer
-from ..base.functions_of_entries import source, squared_error
-from ..base.mean_of_ratios import AbstractMeanOfRatios
+from ..base import AbstractMeanOfRatios, source, squared_error
 
 
 class LegacyExplainedVariance(AbstractMeanOfRatios):

@@ -6,8 +6,7 @@ import equinox as eqx
 from jaxtyping import Array
 
 from ..._inputs import Batch
-from ..base.functions_of_entries import squared_error, squared_source
-from ..base.mean_of_ratios import AbstractMeanOfRatios
+from ..base import AbstractMeanOfRatios, squared_error, squared_source
 
 
 class NormalizedMSE(AbstractMeanOfRatios):

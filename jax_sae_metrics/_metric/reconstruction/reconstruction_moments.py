@@ -10,8 +10,7 @@ from ..._accumulator import Moments
 from ..._arrays import ratio
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.functions_of_entries import error, source, squared_error, squared_source
-from ..base.ratio_of_sums import RatioOfSums
+from ..base import RatioOfSums, error, source, squared_error, squared_source
 
 
 class ReconstructionMoments(eqx.Module):

@@ -7,8 +7,7 @@ from jaxtyping import Array, Float32
 
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.functions_of_entries import product, squared_decoded
-from ..base.ratio_of_sums import RatioOfSums
+from ..base import RatioOfSums, product, squared_decoded
 
 
 class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float
 
 from ..._configuration import check_between
 from ..._inputs import Batch, TopKActivations
-from ..base.functions_of_entries import absolute, squared_error
-from ..base.mean import AbstractMean
+from ..base import AbstractMean, absolute, squared_error
 from ..sparsity.l1_absolute_loss import l1_absolute_loss
 from .l2_reconstruction_loss import l2_reconstruction_loss
 

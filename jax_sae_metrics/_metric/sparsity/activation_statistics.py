@@ -14,8 +14,7 @@ from ..._arrays import ratio
 from ..._configuration import check_between
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.functions_of_entries import Above
-from ..base.standard_error import standard_error_of_mean
+from ..base import Above, standard_error_of_mean
 
 
 class _ActivationStatisticsState(eqx.Module):

@@ -10,7 +10,7 @@ from ..._arrays import ratio
 from ..._configuration import check_between
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.functions_of_entries import Above
+from ..base import Above
 
 
 class _ConsistentActivationHeuristicState(eqx.Module):

@@ -11,7 +11,7 @@ from ..._accumulator import MAX_AGE, LastSeen
 from ..._configuration import ONLY_READS, check_size
 from ..._core import AbstractMetric, State
 from ..._inputs import Batch
-from ..base.functions_of_entries import Above
+from ..base import Above
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:

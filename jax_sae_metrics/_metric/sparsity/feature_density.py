@@ -4,8 +4,7 @@ import equinox as eqx
 from jaxtyping import Array, Float32
 
 from ..._arrays import ratio
-from ..base.firing_counts import AbstractFiringMetric, FiringCounts
-from ..base.standard_error import standard_error_of_mean
+from ..base import AbstractFiringMetric, FiringCounts, standard_error_of_mean
 
 
 class FeatureDensity(AbstractFiringMetric):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ..._arrays import ratio
-from ..base.firing_counts import AbstractFiringMetric, FiringCounts
+from ..base import AbstractFiringMetric, FiringCounts
 
 # Where bins begin: at 0, at what is less than any density but 0, and at each half decade.
 _BIN_STARTS = np.array([0.0, 1e-30, *10 ** np.arange(-8, 0, 0.5)], np.float32)

@@ -13,7 +13,7 @@ from ..._arrays import ratio, unsharded
 from ..._configuration import ONLY_READS, check_between
 from ..._core import AbstractMetric
 from ..._inputs import Batch, Items
-from ..base.functions_of_entries import is_nonzero
+from ..base import is_nonzero
 
 
 class _L0HistogramState(eqx.Module):

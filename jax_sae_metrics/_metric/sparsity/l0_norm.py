@@ -11,8 +11,7 @@ from ..._arrays import ratio
 from ..._configuration import check_between, check_flag
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base.functions_of_entries import is_active
-from ..base.standard_error import standard_error_of_mean
+from ..base import is_active, standard_error_of_mean
 
 
 class _L0NormState(eqx.Module):

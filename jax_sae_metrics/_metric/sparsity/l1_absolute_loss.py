@@ -10,8 +10,7 @@ from jaxtyping import Array, Float
 from ..._arrays import computable
 from ..._configuration import check_flag
 from ..._inputs import Batch, TopKActivations
-from ..base.functions_of_entries import absolute, weighted_absolute
-from ..base.mean import AbstractMean
+from ..base import AbstractMean, absolute, weighted_absolute
 
 
 def l1_absolute_loss(

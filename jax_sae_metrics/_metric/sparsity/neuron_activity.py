@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ..._configuration import ONLY_READS, check_between
-from ..base.firing_counts import AbstractFiringMetric, FiringCounts
+from ..base import AbstractFiringMetric, FiringCounts
 
 
 class NeuronActivity(AbstractFiringMetric):

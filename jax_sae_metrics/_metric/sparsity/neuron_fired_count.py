@@ -3,7 +3,7 @@
 import equinox as eqx
 from jaxtyping import Array, Int
 
-from ..base.firing_counts import AbstractFiringMetric, FiringCounts
+from ..base import AbstractFiringMetric, FiringCounts
 
 
 class NeuronFiredCount(AbstractFiringMetric):
