@@ -206,7 +206,6 @@ def test_all_reduce_takes_devices_to_have_gone_side_by_side(length, devices):
     np.testing.assert_array_equal(after.age(), wanted)
 
 
-@pytest.mark.parametrize("devices", DEVICES)
 def few_that_fired(position, num_items):
     """At most 20 entries, the rest of them padding."""
     (features,) = np.nonzero(position)

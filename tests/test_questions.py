@@ -129,7 +129,10 @@ NOT_OF_ONE_NUMBER = {
 }
 
 
-@pytest.mark.parametrize("given", [ACTS, TOP_K], ids=["array", "TopK"])
+array_and_top_k = pytest.mark.parametrize("given", [ACTS, TOP_K], ids=["array", "TopK"])
+
+
+@array_and_top_k
 @pytest.mark.parametrize("function", NOT_OF_ONE_NUMBER.values(), ids=NOT_OF_ONE_NUMBER)
 def test_a_function_of_more_than_one_number_is_refused(function, given):
     class Sum(AbstractCount):
@@ -148,3 +151,58 @@ def test_what_entries_alone_do_not_tell_is_refused(question):
 
     with pytest.raises(TypeError, match=r"TopKActivations have no moments.*Pass an array"):
         Moments().update(Moments().init(), learned_activations=TOP_K)
+
+
+OF_ANOTHER_TYPE = {
+    "a position of numbers": ("last_per_feature", jnp.square, "returns a boolean"),
+    "a maximum of conditions": ("max_per_feature", fires, "returns a float"),
+    "prompts with numbers": ("prompts_per_feature", jnp.square, "returns a boolean"),
+}
+
+
+@array_and_top_k
+@pytest.mark.parametrize(
+    ("kind", "function", "says"), OF_ANOTHER_TYPE.values(), ids=OF_ANOTHER_TYPE
+)
+def test_a_function_of_another_type_than_the_kind_reduces_is_refused(kind, function, says, given):
+    class Asks(AbstractCount):
+        def _observe(self, batch):
+            return getattr(batch.learned_activations, kind)(function)
+
+    with pytest.raises(TypeError, match=says):
+        Asks().update(Asks().init(), learned_activations=given)
+
+
+@array_and_top_k
+def test_a_sum_of_numbers_is_no_count_and_a_count_no_total(given):
+    """Additions to few features, which TopK activations make, are checked as all others are."""
+    few = jsm.TopKActivations(jnp.ones((1, 1)), jnp.ones((1, 1), jnp.int32), FEATURES)
+    given = given if given is ACTS else few
+
+    class Asks(jsm.AbstractMetric):
+        accumulator: type = eqx.field(static=True)
+
+        def _init(self):
+            return self.accumulator.zeros((FEATURES,))
+
+        def _observe(self, batch):
+            function = jnp.square if self.accumulator is jsm.Count else fires
+            return batch.learned_activations.sum_per_feature(function)
+
+        def _compute(self, state):
+            return state.to_float()
+
+    for metric, says in ((Asks(jsm.Count), "got float32"), (Asks(jsm.Total), "got int32")):
+        with pytest.raises(ValueError, match=says):
+            metric.update(metric.init(), learned_activations=given)
+
+
+def test_activations_by_name_are_arrays_whoever_asked_before():
+    class ByName(AbstractCount):
+        def _observe(self, batch):
+            return batch.activations("learned_activations").sum_per_feature(fires)
+
+    both = jsm.MetricCollection({"density": jsm.FeatureDensity(FEATURES), "by name": ByName()})
+    for metric in (ByName(), both):
+        with pytest.raises(TypeError, match="learned_activations: expected an array"):
+            metric.update(metric.init(), learned_activations=TOP_K)

@@ -75,6 +75,24 @@ def test_a_state_is_read_otherwise(metric, other):
     jax.eval_shape(other.merge, metric.init(), other.init())
 
 
+def test_configurations_that_compare_equal_take_each_others_states():
+    class Thresholds(jsm.AbstractMetric):
+        thresholds: tuple = eqx.field(static=True)
+
+        def _init(self):
+            return jsm.Count.zeros(())
+
+        def _observe(self, batch):
+            raise NotImplementedError
+
+        def _compute(self, state):
+            return state.to_int()
+
+    integers, floats = Thresholds((0, 1)), Thresholds((0.0, 1.0))
+    assert integers == floats
+    assert integers.merge(floats.init(), integers.init()).counted_by == floats.init().counted_by
+
+
 def test_a_state_has_its_accumulators_as_attributes_and_survives_pickling():
     metric = jsm.FeatureDensity(2)
     state = metric.update(metric.init(), learned_activations=jnp.array([[1.0, 0.0]]))
@@ -82,6 +100,12 @@ def test_a_state_has_its_accumulators_as_attributes_and_survives_pickling():
         np.testing.assert_array_equal(same.num_fired.to_numpy(), [1, 0])
     with pytest.raises(AttributeError, match="num_dead"):
         _ = state.num_dead
+
+
+def test_an_observation_has_its_parts_as_attributes():
+    observation = jsm.FeatureDensity(2).observe(learned_activations=jnp.array([[1.0, 0.0]]))
+    np.testing.assert_array_equal(observation.num_fired, [1, 0])
+    assert observation["num_activation_vectors"] == 1
 
 
 class OfEveryLaw(jsm.AbstractMetric):

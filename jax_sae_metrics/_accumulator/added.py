@@ -37,8 +37,8 @@ def combined(earlier: PyTree, later: PyTree) -> PyTree:
     return jax.tree.map(combine, earlier, later, is_leaf=is_record)
 
 
-def checked_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """What is added, as a JAX array; raise unless it has exactly this shape and dtype."""
+def check_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise unless what is added, dense or to few features, has exactly this shape and dtype."""
     wanted = f"{jnp.dtype(dtype)}{list(shape)}"
     given = type(added).__name__
     if hasattr(added, "shape") and hasattr(added, "dtype"):
@@ -50,11 +50,16 @@ def checked_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: A
             "`combine`. In a metric's own `_observe`, counts (sums of comparisons) go to a Count, "
             "other sums to a Total."
         )
+
+
+def checked_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """What is added, as a JAX array; raise unless it has exactly this shape and dtype."""
+    check_array(added, accumulator, shape, dtype)
     # Constants that leave `jax.checkpoint` are not JAX arrays yet.
     return jnp.asarray(added)
 
 
-def checked_record(added: Any, accumulator: str, record: type[AbstractRecord]) -> None:
+def check_record(added: Any, accumulator: str, record: type[AbstractRecord]) -> None:
     """Raise unless what is added is such a record."""
     if not isinstance(added, record):
         raise ValueError(

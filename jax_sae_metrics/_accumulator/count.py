@@ -10,7 +10,7 @@ from jaxtyping import Array, Float32, Int, UInt32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import checked_array
+from .added import check_array, checked_array
 from .scattered import Scattered, scatter_add, scatter_set, take
 
 _HALF = np.uint32(2**31)
@@ -87,6 +87,7 @@ class Count(AbstractAccumulator):
         return Count(*_sum_of_words((self.high, self.low), (high, low)))
 
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Count":
+        check_array(added, "Count", self.low.shape, jnp.int32)
         added = added.gathered(axis_name)
         # Nothing here reads or writes more than the entries that are added to: a carry is looked
         # for only where one could happen, which is where half of the low word is used up.

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Int32, UInt32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import AbstractRecord, checked_array, checked_record
+from .added import AbstractRecord, check_array, check_record, checked_array
 from .gather import gather
 from .scattered import Scattered, dense, scatter_max
 
@@ -66,7 +66,7 @@ class LastSeen(AbstractAccumulator):
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
         """Go on by one batch; with `axis_name`, by those of all devices, the first one's first."""
-        checked_record(added, "LastSeen", LastSeenRecord)
+        check_record(added, "LastSeen", LastSeenRecord)
         position = checked_array(added.position, "LastSeen", self.position.shape, jnp.int32)
         before, num_items = self._items_of(added, axis_name)
         position = _moved(position, before)
@@ -75,6 +75,8 @@ class LastSeen(AbstractAccumulator):
         return self.merge(LastSeen(position.astype(jnp.uint32), num_items))
 
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
+        check_record(added, "LastSeen", LastSeenRecord)
+        check_array(added.position, "LastSeen", self.position.shape, jnp.int32)
         before, num_items = self._items_of(added, axis_name)
         few = added.position
         few = Scattered(few.indices, _moved(few.values, before), few.size, few.is_maximum)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import AbstractRecord, checked_array, checked_record
+from .added import AbstractRecord, check_array, check_record, checked_array
 from .scattered import Scattered, dense, scatter_max
 
 
@@ -46,13 +46,15 @@ class Maximum(AbstractAccumulator):
         return cls(value=jnp.full(shape, -jnp.inf, jnp.float32))
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Maximum":
-        checked_record(added, "Maximum", MaximumRecord)
+        check_record(added, "Maximum", MaximumRecord)
         value = checked_array(added.value, "Maximum", self.value.shape, jnp.float32)
         if axis_name is not None:
             value = lax.pmax(value, axis_name)
         return Maximum(value=jnp.maximum(self.value, value))
 
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "Maximum":
+        check_record(added, "Maximum", MaximumRecord)
+        check_array(added.value, "Maximum", self.value.shape, jnp.float32)
         few = added.value.gathered(axis_name)
         return Maximum(value=scatter_max(self.value, few.indices, few.values))
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float32, Int32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import AbstractRecord, checked_record
+from .added import AbstractRecord, check_array, check_record
 from .count import Count
 from .gather import merge_devices
 from .total import Total
@@ -99,7 +99,10 @@ class Moments(AbstractAccumulator):
         )
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Moments":
-        checked_record(added, "Moments", MomentsRecord)
+        check_record(added, "Moments", MomentsRecord)
+        check_array(added.count, "Moments", self.count.low.shape, jnp.int32)
+        for sums in (added.centre, added.deviations, added.squared_deviations):
+            check_array(sums, "Moments", self.mean.high.shape, jnp.float32)
         rest = added.deviations / jnp.maximum(added._float_count(), 1)
         squares = jnp.maximum(added.squared_deviations - rest * added.deviations, 0)
         zeros = jnp.zeros_like(added.centre)

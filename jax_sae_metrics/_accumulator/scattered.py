@@ -31,6 +31,11 @@ class Scattered(eqx.Module):
         """The shape of the array that is added to."""
         return (*self.indices.shape[:-1], self.size)
 
+    @property
+    def dtype(self) -> Any:
+        """Its dtype."""
+        return self.values.dtype
+
     def dense(self) -> Array:
         """The additions as an array with an entry for every feature."""
         dtype = self.values.dtype

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import checked_array
+from .added import check_array, checked_array
 from .gather import merge_devices
 from .scattered import Scattered, scatter_set, take
 
@@ -71,6 +71,7 @@ class Total(AbstractAccumulator):
         return Total(*_sum_of_pairs((self.high, self.low), (high, low)))
 
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Total":
+        check_array(added, "Total", self.high.shape, jnp.float32)
         added = added.gathered(axis_name).at_different_indices()
         old = Total(take(self.high, added.indices), take(self.low, added.indices))
         new = old._plus(added.values, jnp.zeros_like(added.values))

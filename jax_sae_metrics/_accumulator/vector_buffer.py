@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import AbstractRecord, checked_record
+from .added import AbstractRecord, check_array, check_record
 from .gather import gather
 
 
@@ -47,8 +47,10 @@ class VectorBuffer(AbstractAccumulator):
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "VectorBuffer":
         """Append the valid vectors, device by device where `axis_name` is given."""
-        checked_record(added, "VectorBuffer", VectorRecord)
+        check_record(added, "VectorBuffer", VectorRecord)
         values, valid = added.values, added.valid
+        shape = (*self.values.shape[:-1], values.shape[-1])
+        check_array(values, "VectorBuffer", shape, jnp.float32)
         if axis_name is not None:
             values, valid = map(_concatenate, gather((values, valid), axis_name))
         if valid.shape[-1] == 0:

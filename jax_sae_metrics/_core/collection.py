@@ -78,14 +78,14 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
         asked = {}
         for name, metric in self._metrics:
             with _named(name):
-                asked[name] = metric._asked(batch.inputs)
+                asked[name] = metric._ask(batch.inputs)
         return asked
 
     def _finish(self, found: dict[str, Any]) -> dict[str, Any]:
         observation = {}
         for name, metric in self._metrics:
             with _named(name):
-                observation[name] = metric._observation(found[name])
+                observation[name] = metric._to_observation(found[name])
         return observation
 
     def _compute(self, state: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,14 @@ from .._accumulator import AbstractAccumulator, combined, dense
 from .._arrays import AxisName
 from .._configuration import ONLY_READS, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
-from .state import Observation, State, accumulators_of, added, is_of_states
+from .state import (
+    MismatchError,
+    Observation,
+    State,
+    accumulators_of,
+    add_observation,
+    is_of_states,
+)
 
 Accumulators = TypeVar("Accumulators")
 
@@ -122,7 +129,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         **Raises:** at trace time, `TypeError` for a missing or unknown input or a wrong dtype,
         `ValueError` for a wrong shape.
         """
-        return dense(self._observed(Inputs(inputs)))
+        return dense(self._observe_inputs(Inputs(inputs)))
 
     def combine(self, one: Any, other: Any) -> Any:
         """Return two observations as one, that of both batches together; `other` is the later one.
@@ -140,7 +147,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """Return the state with an observation added: of all devices of `axis_name`, if given."""
         self._check(state)
         _check_bound(axis_name)
-        return self._added(state, observation, lambda a, seen: a.add(seen, axis_name))
+        return self._add(state, observation, lambda a, seen: a.add(seen, axis_name))
 
     def update(self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any) -> Any:
         """Return the state after one more batch: `observe`, then `accumulate`.
@@ -156,7 +163,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         - `inputs`: as for `observe`.
         """
         _check_bound(axis_name)
-        observation = self._observed(Inputs(inputs, axis_name))
+        observation = self._observe_inputs(Inputs(inputs, axis_name))
         return self.accumulate(state, observation, axis_name=axis_name)
 
     def forward(
@@ -228,35 +235,35 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def _counted_by(self) -> str:
         """The configuration, without what only reads a state."""
         fields = [f for f in dataclasses.fields(self) if not f.metadata.get(ONLY_READS)]
-        settings = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields)
-        return f"{type(self).__name__}({settings})"
+        settings = (f"{field.name}={_normalised(getattr(self, field.name))!r}" for field in fields)
+        return f"{type(self).__name__}({', '.join(settings)})"
 
-    def _asked(self, inputs: Inputs) -> Any:
+    def _ask(self, inputs: Inputs) -> Any:
         """What the metric asks of the inputs of one call."""
         return self._observe(Batch(inputs, type(self).__name__, self._sizes))
 
-    def _observation(self, found: Any) -> Any:
+    def _to_observation(self, found: Any) -> Any:
         """What is added to the state, of the answers to all that was asked."""
         parts = self._finish(found)
         return parts if is_of_states(parts) else Observation(self._counted_by, parts)
 
-    def _observed(self, inputs: Inputs) -> Any:
+    def _observe_inputs(self, inputs: Inputs) -> Any:
         """What `observe` returns, except that few additions to many features stay as they are."""
-        asked = self._asked(inputs)
+        asked = self._ask(inputs)
         inputs.check_all_were_read(type(self).__name__)
-        return self._observation(answer(asked))
+        return self._to_observation(answer(asked))
 
-    def _added(self, state: Any, observation: Any, add: Any) -> Any:
+    def _add(self, state: Any, observation: Any, add: Any) -> Any:
         try:
-            return added(state, observation, add)
-        except ValueError as error:
-            raise ValueError(
+            return add_observation(state, observation, add)
+        except MismatchError as error:
+            raise MismatchError(
                 f"observation: expected what `observe` of {self} returns; {error}"
             ) from None
 
     def _check_observation(self, observation: Any) -> None:
         """Raise unless `observation` is one of this metric."""
-        self._added(_empty(self), observation, lambda accumulator, seen: accumulator)
+        self._add(_empty(self), observation, lambda accumulator, seen: accumulator)
 
     def _check(self, state: Any) -> None:
         """Raise unless `state` is one of this metric: the same configuration, shapes and dtypes."""
@@ -285,6 +292,13 @@ def check_metric(name: str, value: Any) -> None:
         return
     hint = " Call the class to make an instance." if isinstance(value, type) else ""
     raise TypeError(f"{name}: expected a metric, got {value!r}.{hint}")
+
+
+def _normalised(value: Any) -> Any:
+    """The same for values that compare equal, such as 0 and 0.0."""
+    if isinstance(value, tuple):
+        return tuple(map(_normalised, value))
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_accumulator(node: PyTree) -> bool:

@@ -74,10 +74,10 @@ class PerComponent(AbstractMetric[Any]):
         return self.metric.init()
 
     def _observe(self, batch: Batch) -> Any:
-        return self.metric._asked(batch.inputs)
+        return self.metric._ask(batch.inputs)
 
     def _finish(self, found: Any) -> Any:
-        return self.metric._observation(found)
+        return self.metric._to_observation(found)
 
     def _compute(self, state: Any) -> dict[str, Any]:
         return self._prefixed(self._by_name(self.metric._compute(state), with_mean=True))

@@ -1,5 +1,6 @@
 """States and observations: trees of accumulators, and of what one batch adds to each of them."""
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -11,35 +12,56 @@ from .._accumulator import AbstractAccumulator
 Accumulators = TypeVar("Accumulators")
 
 
-class State(eqx.Module, Generic[Accumulators]):
+class _Tree(eqx.Module):
+    """A tree of a metric, and the configuration that it was counted under."""
+
+    counted_by: str = eqx.field(static=True)
+
+    @property
+    @abc.abstractmethod
+    def _parts(self) -> Any: ...
+
+    def __getattr__(self, name: str) -> Any:
+        # Before there are fields, as in unpickling, there is nothing to look in.
+        if not name.startswith("_") and "counted_by" in vars(self):
+            parts = self._parts
+            return parts[name] if isinstance(parts, Mapping) else getattr(parts, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __getitem__(self, name: Any) -> Any:
+        return self._parts[name]
+
+
+class State(_Tree, Generic[Accumulators]):
     """The accumulators of a metric, and the configuration that they were counted under.
 
     Its accumulators are found in it by their names: `state.num_fired` is
     `state.accumulators.num_fired`. A collection has a dictionary of its metrics' states.
     """
 
-    counted_by: str = eqx.field(static=True)
     accumulators: Accumulators
 
-    def __getattr__(self, name: str) -> Any:
-        # Before there are fields, as in unpickling, there is nothing to look in.
-        if name.startswith("__") or "accumulators" not in vars(self):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self.accumulators, name)
-
-    def __getitem__(self, name: Any) -> Any:
-        accumulators: Any = self.accumulators
-        return accumulators[name]
+    @property
+    def _parts(self) -> Any:
+        return self.accumulators
 
 
-class Observation(eqx.Module):
+class Observation(_Tree):
     """What one batch adds to the state of a metric: an array or record for each accumulator.
 
-    Two of them become one by `metric.combine`. Where all parts are arrays, that is their sum.
+    They have the names of the accumulators. Two observations become one by `metric.combine`. Where
+    all parts are arrays, that is their sum.
     """
 
-    counted_by: str = eqx.field(static=True)
     parts: Any
+
+    @property
+    def _parts(self) -> Any:
+        return self.parts
+
+
+class MismatchError(ValueError):
+    """An observation is not one of the metric whose state it is added to."""
 
 
 def is_of_states(tree: Any) -> bool:
@@ -54,23 +76,33 @@ def accumulators_of(state: Any) -> Any:
     return state.accumulators if isinstance(state, State) else state
 
 
-def added(state: Any, observation: Any, add: Callable[[Any, Any], Any]) -> Any:
+def add_observation(state: Any, observation: Any, add: Callable[[Any, Any], Any]) -> Any:
     """The state, with `add(accumulator, what is observed for it)` in place of each accumulator.
 
-    Raises `ValueError` where the observation has not the names of the state.
+    Raises `MismatchError` where the observation is not one for the state.
     """
     if isinstance(state, AbstractAccumulator):
         return add(state, observation)
     if isinstance(state, State):
         if not isinstance(observation, Observation):
-            raise ValueError(f"in place of an observation there is a {type(observation).__name__}")
+            raise MismatchError(
+                f"in place of an observation there is a {type(observation).__name__}"
+            )
         if observation.counted_by != state.counted_by:
-            raise ValueError(f"it was counted by {observation.counted_by}, not {state.counted_by}")
-        return State(state.counted_by, added(state.accumulators, observation.parts, add))
+            raise MismatchError(
+                f"it was counted by {observation.counted_by}, not {state.counted_by}"
+            )
+        try:
+            return State(
+                state.counted_by, add_observation(state.accumulators, observation.parts, add)
+            )
+        except ValueError as error:
+            error.add_note(f"In the state of {state.counted_by}.")
+            raise
     own, seen = _children(state), _children(observation)
     if own.keys() != seen.keys():
-        raise ValueError(f"it has {_listed(seen)} where the state has {_listed(own)}")
-    return _rebuilt(state, {name: added(own[name], seen[name], add) for name in own})
+        raise MismatchError(f"it has {_listed(seen)} where the state has {_listed(own)}")
+    return _rebuilt(state, {name: add_observation(own[name], seen[name], add) for name in own})
 
 
 def _children(node: Any) -> dict[Any, Any]:

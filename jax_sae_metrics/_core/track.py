@@ -75,9 +75,9 @@ def track(
         del params
         # Not `metrics.update`: what it would call unknown belongs to other transformations.
         inputs = Inputs(extra_args, axis_name)
-        asked = metrics._asked(inputs)
+        asked = metrics._ask(inputs)
         inputs.check_spelling(type(metrics).__name__)
-        observation = metrics._observation(answer(asked))
+        observation = metrics._to_observation(answer(asked))
         accumulated = metrics.accumulate(state.metrics, observation, axis_name=axis_name)
         return updates, TrackState(metrics=accumulated)
 

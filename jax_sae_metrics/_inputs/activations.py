@@ -138,8 +138,10 @@ class DenseActivations(AbstractActivations):
 
     def prompts_per_feature(self, function: Function) -> Int32[Array, "*component feature"]:
         """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them."""
-        vectors = Vectors(self.arrays, self.items.mask)
-        in_prompt = jnp.any(values_of(Reduction("sum_per_feature", function), vectors), axis=1)
+        reduction = Reduction("last_per_feature", function)
+        self.check(reduction)
+        happened = values_of(reduction, Vectors(self.arrays, self.items.mask))
+        in_prompt = jnp.any(happened, axis=1)
         return plain_sum(in_prompt, (0,), len(in_prompt))
 
     def all_vectors(self) -> VectorRecord:
@@ -149,7 +151,8 @@ class DenseActivations(AbstractActivations):
 
     def check(self, reduction: Reduction) -> None:
         """Raise unless the reduction can be found."""
-        check_function(reduction.function, len(self.arrays) + len(reduction.constants))
+        num_numbers = len(self.arrays) + len(reduction.constants)
+        check_function(reduction.function, num_numbers, reduction.kind)
 
     def find(self, reductions: tuple[Reduction, ...]) -> list[Array]:
         """What each reduction gives, all of it in one read."""

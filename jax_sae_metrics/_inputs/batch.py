@@ -145,7 +145,7 @@ class Batch:
         self, names: tuple[str, ...], make: Callable[..., AbstractActivations]
     ) -> AbstractActivations:
         """One object for all metrics that ask for the same inputs."""
-        key = (names, self._components)
+        key = (make.__name__, names, self._components)
         if key not in self.inputs.activations:
             self.inputs.activations[key] = make(*names)
         activations = self.inputs.activations[key]

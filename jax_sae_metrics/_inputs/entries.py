@@ -55,7 +55,7 @@ class EntriesOfActivations(AbstractActivations):
 
     def prompts_per_feature(self, function: Function) -> Scattered:
         """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them."""
-        reduction = Reduction("sum_per_feature", function)
+        reduction = Reduction("last_per_feature", function)
         self.check(reduction)
         indices = self.top_k.indices.astype(jnp.int32)
         happened = self._values(reduction)
@@ -90,7 +90,7 @@ class EntriesOfActivations(AbstractActivations):
             )
         function, wanted = reduction.function, _AT_ZERO[reduction.kind]
         num_constants = len(reduction.constants)
-        check_function(function, 1 + num_constants)
+        check_function(function, 1 + num_constants, reduction.kind)
         with jax.ensure_compile_time_eval():
             one = jnp.ones((), jnp.float32)
             at_zero = float(function(jnp.zeros((), jnp.float32), *(one,) * num_constants))

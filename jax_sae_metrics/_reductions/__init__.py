@@ -3,7 +3,13 @@
 A `Reduction` says what is found: a function of each entry, reduced over items or over features.
 `reduce_all` finds many of them at once, in the form that is fast on the platform. A form is a
 function `(reductions, vectors, num_item_axes) -> results`, one result for each reduction, in order.
-`tests/test_forms.py` runs every form against one oracle. Each keeps this contract:
+`tests/test_forms.py` runs every form against one oracle.
+
+What a form is given: constants are arrays, since centres are found before. Positions are there if
+`last_per_feature` is asked for. Explicitly sharded arrays go to the plain form alone. Every form is
+traced wherever a program is, so it is made of operations that all platforms have.
+
+What each form keeps:
 
 - **Shapes.** The arrays are `[*item, *component, feature]`. A result is `[*component, feature]`; of
   `sum_per_vector`, `[*item, *component]`.

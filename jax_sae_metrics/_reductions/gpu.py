@@ -1,7 +1,6 @@
 """Reductions of tiles first, for features and for vectors alike: the form for GPU."""
 
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,12 +63,12 @@ def _reduce_tiles(reductions: tuple[Reduction, ...], vectors: Vectors) -> list[A
     inner = (math.prod(components), num_features // (_TILE * lanes), _TILE, lanes)
     num_groups = num_items // _TILE
     mask = vectors.mask
-    tiles = _Tiles(
+    tiles = Vectors(
         arrays=tuple(x.reshape(num_groups, _TILE, *inner) for x in vectors.arrays),
         mask=None if mask is None else mask.reshape(num_groups, _TILE, inner[0], 1, 1),
     )
-    constant_tiles = jax.tree.map(lambda x: x.reshape(1, 1, *inner), reductions)
-    halved = [tiles.halved(*given) for given in enumerate(constant_tiles)]
+    tiled = jax.tree.map(lambda constant: constant.reshape(1, 1, *inner), reductions)
+    halved = [_halved(index, reduction, tiles) for index, reduction in enumerate(tiled)]
     # In this shape the results come in the order of the tiles, whatever was swapped.
     halved = [values.reshape(num_groups, _HALF, -1) for values in halved]
     are_maxima = [reduction.is_maximum for reduction in reductions]
@@ -86,33 +85,26 @@ def _reduce_tiles(reductions: tuple[Reduction, ...], vectors: Vectors) -> list[A
             return _position(part.reshape(per_feature), vectors)
         return plain_reduce(part.reshape(per_feature), reduction.is_maximum, (0,), num_items)
 
-    return [over_tiles(*given) for given in zip(reductions, parts, strict=True)]
+    return [over_tiles(*each) for each in zip(reductions, parts, strict=True)]
 
 
-class _Tiles(NamedTuple):
-    """What each tile adds to its features and to its vectors, half of the way reduced."""
-
-    arrays: tuple[Array, ...]
-    mask: Array | None
-
-    def halved(self, index: int, reduction: Reduction) -> Array:
-        """The values of one half of the reduced axis, combined with those of the other."""
-        mask = None if reduction.is_per_vector else self.mask
-        values = values_of(reduction, Vectors(self.arrays, mask), index)
-        axis = _STEP_AXIS if reduction.is_per_vector else _ITEM_AXIS
-        first, second = (
-            lax.slice_in_dim(values, start, start + _HALF, axis=axis) for start in (0, _HALF)
-        )
-        if reduction.kind == "last_per_feature":
-            # The number of the item in its tile, from 1 on; 0 for none.
-            item = lax.broadcasted_iota(jnp.uint8, first.shape, _ITEM_AXIS) + np.uint8(1)
-            nowhere = jnp.zeros((), jnp.uint8)
-            return jnp.where(second, item + np.uint8(_HALF), jnp.where(first, item, nowhere))
-        if reduction.is_maximum:
-            return lax.max(first, second)
-        both = lax.add(_in_few_bytes(first), _in_few_bytes(second))
-        # Items change places with the steps along them: then all is reduced alike.
-        return jnp.swapaxes(both, _ITEM_AXIS, _STEP_AXIS) if reduction.is_per_vector else both
+def _halved(index: int, reduction: Reduction, tiles: Vectors) -> Array:
+    """The values of one half of the reduced axis, combined with those of the other."""
+    values = values_of(reduction, tiles, index)
+    axis = _STEP_AXIS if reduction.is_per_vector else _ITEM_AXIS
+    first, second = (
+        lax.slice_in_dim(values, start, start + _HALF, axis=axis) for start in (0, _HALF)
+    )
+    if reduction.kind == "last_per_feature":
+        # The number of the item in its tile, from 1 on; 0 for none.
+        item = lax.broadcasted_iota(jnp.uint8, first.shape, _ITEM_AXIS) + np.uint8(1)
+        nowhere = jnp.zeros((), jnp.uint8)
+        return jnp.where(second, item + np.uint8(_HALF), jnp.where(first, item, nowhere))
+    if reduction.is_maximum:
+        return lax.max(first, second)
+    both = lax.add(_in_few_bytes(first), _in_few_bytes(second))
+    # Items change places with the steps along them: then all is reduced alike.
+    return jnp.swapaxes(both, _ITEM_AXIS, _STEP_AXIS) if reduction.is_per_vector else both
 
 
 def _in_few_bytes(values: Array) -> Array:

@@ -59,21 +59,27 @@ class Reduction(eqx.Module):
         return self.kind in ("max_per_feature", "last_per_feature")
 
 
+# What a function returns, where it matters.
+_RETURNS = {"last_per_feature": (jnp.bool_,), "max_per_feature": (jnp.floating,)}
+
+
 @functools.lru_cache(maxsize=1024)
-def check_function(function: Function, num_numbers: int) -> None:
-    """Raise unless the function makes one boolean or float of so many numbers."""
+def check_function(function: Function, num_numbers: int, kind: Kind) -> None:
+    """Raise unless the function makes of so many numbers one of the type that the kind reduces."""
     number = jax.ShapeDtypeStruct((), jnp.float32)
+    allowed = _RETURNS.get(kind, (jnp.bool_, jnp.floating))
+    returned = " or ".join("a boolean" if one is jnp.bool_ else "a float" for one in allowed)
     rule = (
-        f"{function!r}: expected a function of {num_numbers} number(s), one entry of each array, "
-        "that returns a boolean or a float"
+        f"{function!r}: {kind} expected a function of {num_numbers} number(s), one entry of each "
+        f"array, that returns {returned}"
     )
     try:
         value = jax.eval_shape(function, *(number,) * num_numbers)
     except (TypeError, ValueError, IndexError) as error:
         raise TypeError(f"{rule}. It raised: {error}") from error
     dtype = getattr(value, "dtype", jnp.dtype(object))
-    is_number = jnp.issubdtype(dtype, jnp.bool_) or jnp.issubdtype(dtype, jnp.floating)
-    if getattr(value, "shape", None) != () or not is_number:
+    is_allowed = any(jnp.issubdtype(dtype, one) for one in allowed)
+    if getattr(value, "shape", None) != () or not is_allowed:
         raise TypeError(
             f"{rule}, got {value}. It sees no other entries, of no other feature or vector; what "
             "differs from feature to feature, such as decoder norms, is a constant."

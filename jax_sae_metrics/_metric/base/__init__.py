@@ -5,8 +5,8 @@ from .firing_counts import (
 from .functions_of_entries import (
     Above as Above,
     absolute as absolute,
+    activity_test as activity_test,
     error as error,
-    is_active as is_active,
     is_nonzero as is_nonzero,
     product as product,
     source as source,
@@ -15,7 +15,7 @@ from .functions_of_entries import (
     squared_source as squared_source,
     weighted_absolute as weighted_absolute,
 )
-from .mean import AbstractMean as AbstractMean, Mean as Mean
+from .mean import AbstractMean as AbstractMean, AbstractMeans as AbstractMeans, Mean as Mean
 from .mean_of_ratios import AbstractMeanOfRatios as AbstractMeanOfRatios
 from .ratio_of_sums import RatioOfSums as RatioOfSums
 from .standard_error import standard_error_of_mean as standard_error_of_mean

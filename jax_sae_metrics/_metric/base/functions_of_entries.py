@@ -36,7 +36,7 @@ def is_nonzero(activation: Float[Array, ""]) -> Bool[Array, ""]:
     return lax.ne(activation, lax.full_like(activation, 0))
 
 
-def is_active(threshold: float, absolute: bool) -> Function:
+def activity_test(threshold: float, absolute: bool) -> Function:
     """What counts an activation as active, in L0: not zero, or beyond a threshold."""
     if not absolute:
         return Above(threshold)

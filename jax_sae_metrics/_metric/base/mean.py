@@ -1,5 +1,6 @@
-"""The base of metrics that are the mean over items of one number each."""
+"""The base of metrics that are the mean over items of one number each, or several means."""
 
+import abc
 from typing import Any
 
 import equinox as eqx
@@ -90,3 +91,32 @@ class AbstractMean(AbstractMetric[Mean]):
 
     def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
         return state.standard_error()
+
+
+class AbstractMeans(AbstractMetric[dict[str, Mean]]):
+    """A metric that is several means over the same items, by name.
+
+    `_observe` returns the items, and by name a number of each item or a question about it.
+    """
+
+    @property
+    @abc.abstractmethod
+    def _names(self) -> tuple[str, ...]:
+        """The names of the means, in order."""
+
+    def _of_each(self, number: Any) -> Shaped[Array, "*#item_and_component"]:
+        """What is averaged, of the number of each item."""
+        return number
+
+    def _init(self) -> dict[str, Mean]:
+        return {name: Mean.empty(self._shape()) for name in self._names}
+
+    def _finish(self, found: Any) -> dict[str, Any]:
+        items, numbers = found
+        return {name: Mean.added_by(items, self._of_each(n)) for name, n in numbers.items()}
+
+    def _compute(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
+        return {name: state[name].value() for name in self._names}
+
+    def _standard_error(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
+        return {name: state[name].standard_error() for name in self._names}

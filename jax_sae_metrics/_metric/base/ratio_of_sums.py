@@ -23,8 +23,14 @@ class RatioOfSums(eqx.Module):
     @classmethod
     def empty(cls, components: tuple[int, ...]) -> "RatioOfSums":
         """No items seen yet."""
-        one, two, three, four, five = (Total.zeros(components) for _ in range(5))
-        return cls(one, two, three, four, five, num_items=Count.zeros(components))
+        return cls(
+            numerator=Total.zeros(components),
+            denominator=Total.zeros(components),
+            numerator_squared=Total.zeros(components),
+            product=Total.zeros(components),
+            denominator_squared=Total.zeros(components),
+            num_items=Count.zeros(components),
+        )
 
     @staticmethod
     def added_by(

@@ -3,16 +3,14 @@
 from typing import Any, Literal
 
 import equinox as eqx
-from jaxtyping import Array, Float32
 
 from ..._configuration import check_choice
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import Mean
+from ..base import AbstractMeans
 from .reconstruction_score import ABLATIONS
 
 
-class ModelLoss(AbstractMetric[dict[str, Mean]]):
+class ModelLoss(AbstractMeans):
     r"""Mean losses of the model: unchanged, with the reconstruction, and with the ablation.
 
     Each is, over all $v$ unmasked items of all batches,
@@ -66,21 +64,11 @@ class ModelLoss(AbstractMetric[dict[str, Mean]]):
     def __check_init__(self) -> None:
         check_choice("ablation", self.ablation, ABLATIONS)
 
-    def _init(self) -> dict[str, Mean]:
-        return {name: Mean.empty(self._shape()) for name in self._inputs()}
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return "source", "with_reconstruction", f"with_{self.ablation}_ablation"
 
-    def _observe(self, batch: Batch) -> dict[str, Any]:
-        inputs = self._inputs()
-        items, losses = batch.losses(*inputs.values())
-        return {n: Mean.added_by(items, loss) for n, loss in zip(inputs, losses, strict=True)}
-
-    def _compute(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
-        return {name: mean.value() for name, mean in state.items()}
-
-    def _standard_error(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
-        return {name: mean.standard_error() for name, mean in state.items()}
-
-    def _inputs(self) -> dict[str, str]:
-        """The input that each result is the mean of."""
-        others = ("with_reconstruction", f"with_{self.ablation}_ablation")
-        return {"source": "source_model_loss"} | {n: f"source_model_loss_{n}" for n in others}
+    def _observe(self, batch: Batch) -> Any:
+        others = (f"source_model_loss_{name}" for name in self._names[1:])
+        items, losses = batch.losses("source_model_loss", *others)
+        return items, dict(zip(self._names, losses, strict=True))

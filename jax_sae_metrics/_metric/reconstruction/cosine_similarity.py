@@ -56,6 +56,6 @@ class CosineSimilarity(AbstractMeanOfRatios):
         return both.items, *(both.sum_per_vector(function) for function in functions)
 
     def _of_each(
-        self, product: Array, squared_source: Array, squared_decoded: Array
+        self, products: Array, source_squares: Array, decoded_squares: Array
     ) -> tuple[Array, Array]:
-        return product, jnp.sqrt(squared_source) * jnp.sqrt(squared_decoded)
+        return products, jnp.sqrt(source_squares) * jnp.sqrt(decoded_squares)

@@ -1,19 +1,18 @@
 """How long the source activations, their reconstructions and the errors are."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float32
+from jaxtyping import Array
 
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import Mean, squared_decoded, squared_error, squared_source
+from ..base import AbstractMeans, squared_decoded, squared_error, squared_source
 
 _SQUARES = {"source": squared_source, "decoded": squared_decoded, "error": squared_error}
 
 
-class L2Norm(AbstractMetric[dict[str, Mean]]):
+class L2Norm(AbstractMeans):
     r"""Mean norms of the source activations, the decoded activations, and their difference.
 
     $$\frac{1}{N} \sum_{n=1}^{N} |x_n| \qquad \frac{1}{N} \sum_{n=1}^{N} |y_n| \qquad
@@ -53,19 +52,11 @@ class L2Norm(AbstractMetric[dict[str, Mean]]):
 
     num_components: int | None = eqx.field(static=True, default=None)
 
-    def _init(self) -> dict[str, Mean]:
-        return {name: Mean.empty(self._shape()) for name in _SQUARES}
+    _names: ClassVar = tuple(_SQUARES)
 
     def _observe(self, batch: Batch) -> Any:
         both = batch.activations("source_activations", "decoded_activations")
-        return both.items, {name: both.sum_per_vector(of) for name, of in _SQUARES.items()}
+        return both.items, {name: both.sum_per_vector(f) for name, f in _SQUARES.items()}
 
-    def _finish(self, found: Any) -> dict[str, Any]:
-        items, squares = found
-        return {name: Mean.added_by(items, jnp.sqrt(each)) for name, each in squares.items()}
-
-    def _compute(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
-        return {name: mean.value() for name, mean in state.items()}
-
-    def _standard_error(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
-        return {name: mean.standard_error() for name, mean in state.items()}
+    def _of_each(self, square: Array) -> Array:
+        return jnp.sqrt(square)

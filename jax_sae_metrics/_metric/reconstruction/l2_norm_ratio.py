@@ -59,5 +59,5 @@ class L2NormRatio(AbstractMeanOfRatios):
             both.sum_per_vector(squared_source),
         )
 
-    def _of_each(self, squared_decoded: Array, squared_source: Array) -> tuple[Array, Array]:
-        return jnp.sqrt(squared_decoded), jnp.sqrt(squared_source)
+    def _of_each(self, decoded_squares: Array, source_squares: Array) -> tuple[Array, Array]:
+        return jnp.sqrt(decoded_squares), jnp.sqrt(source_squares)

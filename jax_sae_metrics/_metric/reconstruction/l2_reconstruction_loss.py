@@ -110,5 +110,5 @@ class L2ReconstructionLoss(AbstractMean):
         both = batch.activations("source_activations", "decoded_activations")
         return both.items, both.sum_per_vector(squared_error), both.num_features
 
-    def _of_each(self, squared_error: Array, num_features: int) -> Array:
-        return squared_error / num_features if self.reduction == "mean" else squared_error
+    def _of_each(self, errors: Array, num_features: int) -> Array:
+        return errors / num_features if self.reduction == "mean" else errors

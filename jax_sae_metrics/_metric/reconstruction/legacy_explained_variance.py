@@ -69,8 +69,8 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
         distances = both.sum_per_vector(_squared_distance, mean.high, mean.low)
         return both.items, both.sum_per_vector(squared_error), distances
 
-    def _of_each(self, squared_error: Array, squared_distance: Array) -> tuple[Array, Array]:
-        return squared_distance - squared_error, squared_distance
+    def _of_each(self, errors: Array, distances: Array) -> tuple[Array, Array]:
+        return distances - errors, distances
 
 
 def _squared_distance(

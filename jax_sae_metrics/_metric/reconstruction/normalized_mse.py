@@ -60,5 +60,5 @@ class NormalizedMSE(AbstractMeanOfRatios):
         both = batch.activations("source_activations", "decoded_activations")
         return both.items, both.sum_per_vector(squared_error), both.sum_per_vector(squared_source)
 
-    def _of_each(self, squared_error: Array, squared_source: Array) -> tuple[Array, Array]:
-        return squared_error, squared_source
+    def _of_each(self, errors: Array, source_squares: Array) -> tuple[Array, Array]:
+        return errors, source_squares

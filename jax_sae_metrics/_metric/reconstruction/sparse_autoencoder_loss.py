@@ -107,5 +107,5 @@ class SparseAutoencoderLoss(AbstractMean):
         l1 = batch.learned_activations.sum_per_vector(absolute)
         return both.items, both.sum_per_vector(squared_error), both.num_features, l1
 
-    def _of_each(self, squared_error: Array, num_features: int, l1: Array) -> Array:
-        return squared_error / num_features + self.l1_coefficient * l1
+    def _of_each(self, errors: Array, num_features: int, l1: Array) -> Array:
+        return errors / num_features + self.l1_coefficient * l1

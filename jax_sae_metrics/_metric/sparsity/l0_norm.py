@@ -11,7 +11,7 @@ from ..._arrays import ratio
 from ..._configuration import check_between, check_flag
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import is_active, standard_error_of_mean
+from ..base import activity_test, standard_error_of_mean
 
 
 class _L0NormState(eqx.Module):
@@ -79,7 +79,7 @@ class L0Norm(AbstractMetric[_L0NormState]):
 
     def _observe(self, batch: Batch) -> Any:
         learned = batch.learned_activations
-        return learned.items, learned.sum_per_vector(is_active(self.threshold, self.absolute))
+        return learned.items, learned.sum_per_vector(activity_test(self.threshold, self.absolute))
 
     def _finish(self, found: Any) -> dict[str, Array]:
         items, num_active = found
