@@ -87,4 +87,4 @@ from ._ready_made import (
     training_metrics as training_metrics,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -4,6 +4,9 @@ import abc
 from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
 
 from .._arrays import AxisName
 from .scattered import dense, is_few
@@ -24,7 +27,7 @@ class AbstractAccumulator(eqx.Module):
         """Add what one batch adds, on all devices of `axis_name` together where it is given."""
         if is_few(added, axis_name):
             return self._add_few(added, axis_name)
-        return self._add(dense(added), axis_name)
+        return self._add(jax.tree.map(_as_jax, dense(added)), axis_name)
 
     @abc.abstractmethod
     def _add(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
@@ -32,7 +35,7 @@ class AbstractAccumulator(eqx.Module):
 
     def _add_few(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
         """`add`, with entries for fewer features than there are, as `Scattered`."""
-        return self._add(dense(added), axis_name)
+        return self._add(jax.tree.map(_as_jax, dense(added)), axis_name)
 
     @abc.abstractmethod
     def merge(self, later: Any) -> "AbstractAccumulator":
@@ -41,3 +44,8 @@ class AbstractAccumulator(eqx.Module):
     @abc.abstractmethod
     def all_reduce(self, axis_name: AxisName) -> "AbstractAccumulator":
         """Combine the accumulators that the devices of `axis_name` hold, one each."""
+
+
+def _as_jax(leaf: Any) -> Any:
+    # Constants that leave `jax.checkpoint` are NumPy's.
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf

@@ -52,13 +52,6 @@ def check_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any
         )
 
 
-def checked_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """What is added, as a JAX array; raise unless it has exactly this shape and dtype."""
-    check_array(added, accumulator, shape, dtype)
-    # Constants that leave `jax.checkpoint` are not JAX arrays yet.
-    return jnp.asarray(added)
-
-
 def check_record(added: Any, accumulator: str, record: type[AbstractRecord]) -> None:
     """Raise unless what is added is such a record."""
     if not isinstance(added, record):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float32, Int, UInt32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import check_array, checked_array
+from .added import check_array
 from .scattered import Scattered, scatter_add, scatter_set, take
 
 _HALF = np.uint32(2**31)
@@ -49,7 +49,8 @@ class Count(AbstractAccumulator):
         return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Count":
-        words = checked_array(added, "Count", self.low.shape, jnp.int32).astype(jnp.uint32)
+        check_array(added, "Count", self.low.shape, jnp.int32)
+        words = added.astype(jnp.uint32)
         if axis_name is None:
             return self._plus(jnp.zeros_like(words), words)
         return self._plus(*_psum_words(words, axis_name))

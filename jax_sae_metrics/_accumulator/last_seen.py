@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Int32, UInt32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import AbstractRecord, check_array, check_record, checked_array
+from .added import AbstractRecord, check_array, check_record
 from .gather import gather
 from .scattered import Scattered, dense, scatter_max
 
@@ -67,9 +67,9 @@ class LastSeen(AbstractAccumulator):
     def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
         """Go on by one batch; with `axis_name`, by those of all devices, the first one's first."""
         check_record(added, "LastSeen", LastSeenRecord)
-        position = checked_array(added.position, "LastSeen", self.position.shape, jnp.int32)
+        check_array(added.position, "LastSeen", self.position.shape, jnp.int32)
         before, num_items = self._items_of(added, axis_name)
-        position = _moved(position, before)
+        position = _moved(added.position, before)
         if axis_name is not None:
             position = lax.pmax(position, axis_name)
         return self.merge(LastSeen(position.astype(jnp.uint32), num_items))
@@ -89,7 +89,8 @@ class LastSeen(AbstractAccumulator):
         self, added: LastSeenRecord, axis_name: AxisName | None
     ) -> tuple[Int32[Array, "*component"], UInt32[Array, "*component"]]:
         """The number of items on the devices before this one, and on all devices."""
-        here = checked_array(added.num_items, "LastSeen", self.clock.shape, jnp.int32)
+        here = added.num_items
+        check_array(here, "LastSeen", self.clock.shape, jnp.int32)
         if axis_name is None:
             return jnp.zeros_like(here), here.astype(jnp.uint32)
         everywhere = gather(here, axis_name)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import AbstractRecord, check_array, check_record, checked_array
+from .added import AbstractRecord, check_array, check_record
 from .scattered import Scattered, dense, scatter_max
 
 
@@ -47,9 +47,8 @@ class Maximum(AbstractAccumulator):
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Maximum":
         check_record(added, "Maximum", MaximumRecord)
-        value = checked_array(added.value, "Maximum", self.value.shape, jnp.float32)
-        if axis_name is not None:
-            value = lax.pmax(value, axis_name)
+        check_array(added.value, "Maximum", self.value.shape, jnp.float32)
+        value = added.value if axis_name is None else lax.pmax(added.value, axis_name)
         return Maximum(value=jnp.maximum(self.value, value))
 
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "Maximum":

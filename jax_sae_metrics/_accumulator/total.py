@@ -10,7 +10,7 @@ from jaxtyping import Array, Float32
 
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
-from .added import check_array, checked_array
+from .added import check_array
 from .gather import merge_devices
 from .scattered import Scattered, scatter_set, take
 
@@ -46,7 +46,7 @@ class Total(AbstractAccumulator):
         return cls(high=jnp.zeros(shape, jnp.float32), low=jnp.zeros(shape, jnp.float32))
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Total":
-        added = checked_array(added, "Total", self.high.shape, jnp.float32)
+        check_array(added, "Total", self.high.shape, jnp.float32)
         if axis_name is not None:
             added = lax.psum(added, axis_name)
         return self._plus(added, jnp.zeros_like(added))
