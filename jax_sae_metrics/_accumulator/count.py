@@ -101,7 +101,8 @@ class Count(AbstractAccumulator):
             indices = jnp.where(wrapped, added.indices, nowhere)
             return low, scatter_set(high, indices, take(high, added.indices) + jnp.uint32(1))
 
-        # This sets nothing, but makes `high` vary over the same devices in both branches.
+        # This sets nothing. Under shard_map, it makes `high` vary over the same devices in both
+        # branches.
         outside = jnp.maximum(added.indices[..., :1], added.size)
         high = scatter_set(self.high, outside, jnp.uint32(0))
         low, high = lax.cond(jnp.any(may_wrap), carry, lambda low, high: (low, high), low, high)
