@@ -12,11 +12,11 @@ traced on every platform, so it may use only operations that all platforms have.
 What each form keeps:
 
 - **Shapes.** The arrays are `[*item, *component, feature]`. A result is `[*component, feature]`;
-    for `sum_per_vector` it is `[*item, *component]`.
+  for `sum_per_vector` it is `[*item, *component]`.
 - **Dtypes.** Numbers are float32 at least before a function sees them. Sums and maxima are float32.
   The sum of a boolean function is an exact int32 count, to 2^32 as unsigned. Positions are int32.
 - **Masks.** What is masked out changes no result over items, not even where it is NaN. Sums over
-    features are found for all vectors, masked or not.
+  features are found for all vectors, masked or not.
 - **NaN.** An unmasked NaN shows in every sum that its entry is part of, and in no other.
 - **No items.** Sums are 0, maxima minus infinity, positions 0.
 - **Varying.** Under `shard_map`, results vary over the axes that the arrays vary over, and no

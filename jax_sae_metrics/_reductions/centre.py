@@ -49,7 +49,7 @@ def near_mean(
     """The mean of the function over 64 unmasked items, or over all if there are fewer.
 
     With `axis_name`, it is the mean over 64 items of each device. It is 0 where everything is
-    masked out, and exact where all values are equal.
+    masked out, and exactly the common value where all values are equal.
     """
     if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
         return _mean_of_all(function, arrays, mask, num_item_axes)

@@ -36,7 +36,7 @@ def reduce_in_blocks(
     are_maxima = [reduction.is_maximum for reduction in over_items]
     if not over_items and len(over_features) == 1 and len(vectors.arrays) > 1:
         # XLA:CPU by itself does well for a single sum of several arrays. In a train step it also
-        # finds a better moment: what a loop reads is held until after the loop.
+        # chooses a better moment: what a loop reads is held until after the loop.
         return reduce_at_once(reductions, vectors, num_item_axes)
     shape = vectors.arrays[0].shape
     item_shape, inner_shape = shape[:num_item_axes], shape[num_item_axes:]

@@ -113,7 +113,7 @@ def _in_few_bytes(values: Array) -> Array:
 
 
 def _position(item_in_tile: Array, vectors: Vectors) -> Array:
-    """The last position in the batch, from last items in tiles, `[group, *component, feature]`."""
+    """The position in the batch of the last item. Tiles are `[group, *component, feature]`."""
     item = item_in_tile.astype(jnp.int32)
     before = lax.broadcasted_iota(jnp.int32, item.shape, 0) * _TILE
     item = jnp.max(jnp.where(item > 0, before + item, 0), 0, initial=0)

@@ -27,7 +27,7 @@ class FiringCounts(eqx.Module):
 
 
 class AbstractFiringMetric(AbstractMetric[FiringCounts]):
-    """A metric whose state is `FiringCounts`; it defines only the value of the counts."""
+    """A metric whose state is `FiringCounts`; it defines only what the counts mean."""
 
     num_learned_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)

@@ -38,7 +38,7 @@ def is_nonzero(activation: Float[Array, ""]) -> Bool[Array, ""]:
 
 
 def activity_test(threshold: float, absolute: bool) -> Function:
-    """Return the function that L0 counts: not zero, or beyond a threshold."""
+    """Return the test for active activations in L0: not zero, or beyond a threshold."""
     if not absolute:
         return Above(threshold)
     return AbsoluteAbove(threshold) if threshold else is_nonzero

@@ -30,7 +30,7 @@ class _ReconstructionScoreState(eqx.Module):
 
 
 class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
-    r"""Portion of the damage of zero ablation to the loss that the reconstruction wins back.
+    r"""Portion of the increase in loss by zero ablation that the reconstruction wins back.
 
     With losses $l$ of the unchanged model, $l_\text{recon}$ with the reconstruction in place of the
     activations and $l_\text{zero}$ with zeros there, over all $v$ unmasked items of all batches,

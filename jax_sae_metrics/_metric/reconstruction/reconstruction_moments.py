@@ -59,7 +59,7 @@ def sum_of_squares_about(
 
 
 class AbstractVarianceMetric(AbstractMetric[ReconstructionMoments]):
-    """A metric whose state is `ReconstructionMoments`; it defines only the value of the moments."""
+    """A metric whose state is `ReconstructionMoments`; it defines only what they mean."""
 
     num_input_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)

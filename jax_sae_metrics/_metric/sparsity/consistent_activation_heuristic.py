@@ -84,7 +84,7 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
             raise ValueError(
                 "learned_activations: ConsistentActivationHeuristic expects exactly two batch "
                 f"axes, [prompt, token, component?, feature], got batch axes {learned.items.shape}."
-                " Reshape them, and the mask: it needs to know the tokens of one prompt."
+                " Reshape them, and the mask: the metric must know which tokens form a prompt."
             )
         fires = Above(self.threshold)
         return {

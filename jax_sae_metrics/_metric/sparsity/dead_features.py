@@ -72,8 +72,8 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     ??? cite "Reference"
 
         L. Gao et al., [Scaling and evaluating sparse
-        autoencoders](https://arxiv.org/abs/2406.04093), 2024. Features that have not fired for 10
-        million tokens are dead there, the default here. (Their code counts steps of a batch, and
+        autoencoders](https://arxiv.org/abs/2406.04093), 2024. There, a feature is dead if it has
+        not fired for 10 million tokens, the default here. (Their code counts steps of a batch, and
         activations above 1e-3.)
     """
 
