@@ -1,4 +1,4 @@
-"""What every other file knows of arrays: dtypes, axis names, explicit sharding, division."""
+"""Helpers for arrays that all other files share: dtypes, axis names, sharding, division."""
 
 from typing import Any, TypeAlias
 
@@ -17,8 +17,8 @@ def as_floating(name: str, value: Any) -> Float[Array, "..."]:
     if not (hasattr(value, "dtype") or np.isscalar(value)):
         raise TypeError(
             f"{name}: expected an array of floating-point dtype, got a {type(value).__name__}. "
-            "What jax.lax.top_k returned is for TopKActivations(values, indices, "
-            "num_learned_features), which metrics take as learned_activations alone."
+            "Pass what jax.lax.top_k returned as TopKActivations(values, indices, "
+            "num_learned_features); metrics take that as learned_activations alone."
         )
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -40,7 +40,7 @@ def computable(name: str, value: Any) -> Float[Array, "..."]:
 
 
 def unsharded(array: Array) -> Array:
-    """The array whole on every device of an explicit mesh; elsewhere, the array."""
+    """The whole array on every device of an explicit mesh; without one, the array as it is."""
     mesh = jax.typeof(array).sharding.mesh
     whole = NamedSharding(mesh, PartitionSpec())
     return jax.sharding.reshard(array, whole) if mesh.explicit_axes else array

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-# Metadata of a field that has no part in counting: states counted under other values of it are read
-# just as well.
+# Metadata of a field that has no part in counting. Metrics that differ only in such fields can read
+# each other's states.
 ONLY_READS = "only_reads"
 
 

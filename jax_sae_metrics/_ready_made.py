@@ -1,4 +1,4 @@
-"""What a trainer, and an evaluator, would want: collections by the names that people know."""
+"""Ready-made collections for training and evaluation, with the names that people know."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ from ._metric.sparsity import (
 def training_metrics(
     num_learned_features: int, num_input_features: int, num_components: int | None = None
 ) -> MetricCollection:
-    """What to watch while a sparse autoencoder trains.
+    """Metrics to watch while a sparse autoencoder trains.
 
     | name | metric |
     |---|---|
@@ -42,8 +42,8 @@ def training_metrics(
     | `feature_density` | `FeatureDensity` |
     | `dead_features` | `DeadFeatures`: not fired for 10 million tokens |
 
-    Activations are read once for all of them. Start anew with `init` for each window, but keep the
-    state of `dead_features`: `state = metrics.init() | {"dead_features": state["dead_features"]}`.
+    All of them share one read of the activations. Start each window with `init`, but keep the state
+    of `dead_features`: `state = metrics.init() | {"dead_features": state["dead_features"]}`.
 
     **Inputs** of the collection: `source_activations`, `learned_activations` and
     `decoded_activations`.
@@ -54,7 +54,7 @@ def training_metrics(
     - `num_input_features`: size of the last axis of the source activations.
     - `num_components`: size of the component axis; `None` if there is none.
 
-    **Returns:** a `MetricCollection`. Its `metrics` are a dictionary to build another one from.
+    **Returns:** a `MetricCollection`. Its dictionary `metrics` serves to build another one.
 
     **Raises:** `ValueError` for sizes that are not positive integers.
 
@@ -75,9 +75,9 @@ def training_metrics(
 
     ??? note "Differences from other tools"
 
-        `l0`, `l1`, `mse`, `explained_variance` and, of activations that are not negative,
-        `feature_density` are what SAELens reports by these names. Its `dead_features` counts steps,
-        not tokens.
+        SAELens reports the same values as `l0`, `l1`, `mse` and `explained_variance`, and as
+        `feature_density` if no activation is negative. Its `dead_features` counts steps, not
+        tokens.
     """
     metrics = _always_wanted(num_learned_features, num_input_features, num_components)
     metrics["dead_features"] = DeadFeatures(num_learned_features, num_components)
@@ -92,7 +92,7 @@ def evaluation_metrics(
     model_losses: bool = False,
     logits: bool = False,
 ) -> MetricCollection:
-    """What to report of a trained sparse autoencoder.
+    """Metrics to report for a trained sparse autoencoder.
 
     | name | metric |
     |---|---|
@@ -114,22 +114,22 @@ def evaluation_metrics(
 `KLDivergenceScore` |
     | `top_1_agreement` | `TopOneAgreement` |
 
-    Activations are read once for all of them, and `standard_error` gives the error bars.
+    All of them share one read of the activations, and `standard_error` gives the error bars.
 
     **Inputs** of the collection: `source_activations`, `learned_activations` and
     `decoded_activations`; with `model_losses` the three losses of `ReconstructionScore`; with
-    `logits` those of `KLDivergenceScore`. Losses have one entry fewer than tokens: give them a
-    `loss_mask` (`next_token_mask`).
+    `logits` the three logits of `KLDivergenceScore`. There is one loss fewer than there are tokens:
+    pass a `loss_mask` (see `next_token_mask`).
 
     **Arguments:**
 
     - `num_learned_features`: size of the last axis of the learned activations.
     - `num_input_features`: size of the last axis of the source activations.
     - `num_components`: size of the component axis; `None` if there is none.
-    - `model_losses`: whether the losses of the model that is read are given.
-    - `logits`: whether its logits are given.
+    - `model_losses`: whether losses of the source model are given.
+    - `logits`: whether logits of the source model are given.
 
-    **Returns:** a `MetricCollection`. Its `metrics` are a dictionary to build another one from.
+    **Returns:** a `MetricCollection`. Its dictionary `metrics` serves to build another one.
 
     **Raises:** `ValueError` for sizes that are not positive integers.
 
@@ -152,11 +152,11 @@ def evaluation_metrics(
 
     ??? note "Differences from other tools"
 
-        `l0`, `l1`, `mse`, `explained_variance`, `cossim`, `l2_ratio`, `ce_loss_score` and, of
-        activations that are not negative, `feature_density` are what SAELens reports by these
-        names. Its `relative_reconstruction_bias` is the mean of the ratios of its batches;
-        `l2_norm_in` and `l2_norm_out` are `l2_norm/source` and `l2_norm/decoded` here,
-        `kl_div_score` is `kl_div/score`.
+        SAELens reports the same values as `l0`, `l1`, `mse`, `explained_variance`, `cossim`,
+        `l2_ratio` and `ce_loss_score`, and as `feature_density` if no activation is negative. Its
+        `relative_reconstruction_bias` is the mean of the ratios of its batches. Its `l2_norm_in`
+        and `l2_norm_out` are `l2_norm/source` and `l2_norm/decoded` here, and its `kl_div_score` is
+        `kl_div/score`.
     """
     components = num_components
     metrics = _always_wanted(num_learned_features, num_input_features, components) | {

@@ -17,14 +17,14 @@ Accumulator = TypeVar("Accumulator", bound="AbstractAccumulator")
 class AbstractAccumulator(eqx.Module):
     """An immutable quantity gathered over batches, in time and over devices.
 
-    A metric's state is a pytree of accumulators. An accumulator knows three laws and nothing of
-    metrics: how one batch adds to it (`add`), how two of it merge in time (`merge`), and how those
-    of all devices become one (`all_reduce`). What a batch adds is a plain array if it is a sum, and
-    else an `AbstractRecord`.
+    A metric's state is a pytree of accumulators. An accumulator knows nothing about metrics. It
+    knows three laws: how one batch adds to it (`add`), how two accumulators merge in time
+    (`merge`), and how the accumulators of all devices become one (`all_reduce`). What a batch adds
+    is a plain array if it is a sum, and else an `AbstractRecord`.
     """
 
     def add(self: Accumulator, added: Any, axis_name: AxisName | None = None) -> Accumulator:
-        """Add what one batch adds, on all devices of `axis_name` together where it is given."""
+        """Add what one batch adds; with `axis_name`, on all its devices together."""
         if is_few(added, axis_name):
             return self._add_few(added, axis_name)
         return self._add(jax.tree.map(_as_jax, dense(added)), axis_name)

@@ -1,4 +1,4 @@
-"""What a batch adds to an accumulator: checks of it, and records of what is no plain sum."""
+"""What a batch adds to an accumulator: checks, and records of what must not be summed."""
 
 import abc
 from typing import Any
@@ -14,10 +14,10 @@ def _mark() -> Key[Array, ""]:
 
 
 class AbstractRecord(eqx.Module):
-    """What one batch adds to an accumulator of which it is no plain sum.
+    """A batch's addition that must not be summed.
 
-    `combine` makes one of the records of two batches. The sum of their leaves would be a wrong
-    number, so one of the leaves is a random key, which JAX refuses to add, to scale and to `psum`.
+    `combine` makes one record of two. The sum of their leaves would be a wrong number. One leaf is
+    therefore a random key, which JAX refuses to add, to scale and to `psum`.
     """
 
     not_a_sum: Key[Array, ""] = eqx.field(default_factory=_mark, kw_only=True)
@@ -46,8 +46,8 @@ def check_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any
     if given != wanted:
         raise ValueError(
             f"observation: a {accumulator} of shape {shape} expects an array {wanted}, got {given}."
-            " Pass what `observe` of the same metric returned, or several of them made one by "
-            "`combine`. In a metric's own `_observe`, counts (sums of comparisons) go to a Count, "
+            " Pass what `observe` of the same metric returned, or what `combine` made of several. "
+            "In a metric's own `_observe`, counts (sums of comparisons) go to a Count, "
             "other sums to a Total."
         )
 

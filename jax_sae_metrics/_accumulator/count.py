@@ -25,7 +25,7 @@ class Count(AbstractAccumulator):
     64-bit integers: an int32 counter wraps at $2^{31}$ and a float32 one stops at $2^{24}$.
 
     A batch adds one int32 array of the same shape, read as unsigned: up to $2^{32} - 1$ per entry
-    and device. Sums over devices are exact for up to 65536 of them.
+    and device. Sums over devices are exact for up to 65536 devices.
 
     !!! Example
 
@@ -45,7 +45,7 @@ class Count(AbstractAccumulator):
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "Count":
         """An empty count of the given shape."""
-        # One buffer a word, so that a donated state never holds the same buffer twice.
+        # One buffer for each word, so that a donated state never holds the same buffer twice.
         return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Count":
@@ -90,8 +90,8 @@ class Count(AbstractAccumulator):
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Count":
         check_array(added, "Count", self.low.shape, jnp.int32)
         added = added.gathered(axis_name)
-        # Nothing here reads or writes more than the entries that are added to: a carry is looked
-        # for only where one could happen, which is where half of the low word is used up.
+        # Only the entries that are added to are read or written. A carry can happen only where the
+        # low word is at least half full, and is looked for only there.
         values, nowhere = added.values.astype(jnp.uint32), jnp.full_like(added.indices, added.size)
         may_wrap = take(self.low, added.indices) >= _HALF
         low = scatter_add(self.low, jnp.where(may_wrap, nowhere, added.indices), values)
@@ -102,7 +102,8 @@ class Count(AbstractAccumulator):
             indices = jnp.where(wrapped, added.indices, nowhere)
             return low, scatter_set(high, indices, take(high, added.indices) + jnp.uint32(1))
 
-        # Sets nothing, but under shard_map `high` then varies over the same devices in both cases.
+        # This sets nothing. Under shard_map, it makes `high` vary over the same devices in both
+        # branches.
         outside = jnp.maximum(added.indices[..., :1], added.size)
         high = scatter_set(self.high, outside, jnp.uint32(0))
         low, high = lax.cond(jnp.any(may_wrap), carry, lambda low, high: (low, high), low, high)

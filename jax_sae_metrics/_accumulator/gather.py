@@ -13,9 +13,9 @@ from .._arrays import AxisName
 def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
     """Stack every leaf over the devices of `axis_name`, along a new leading axis.
 
-    Written as a psum of one-hot placements: unlike the result of `lax.all_gather`, that of a psum
-    is known to be the same on all devices, which `jax.shard_map(check_vma=True)` asks of a
-    replicated output.
+    This is a psum of one-hot placements, not `lax.all_gather`. JAX knows that the result of a psum
+    is the same on all devices, and `jax.shard_map(check_vma=True)` asks for that in a replicated
+    output.
     """
     here = jnp.arange(lax.axis_size(axis_name), dtype=jnp.int32) == lax.axis_index(axis_name)
 

@@ -14,21 +14,21 @@ from .gather import gather
 from .scattered import Scattered, dense, scatter_max
 
 MAX_AGE = 2**30
-# The clock is turned back by so much as it leaves at least MAX_AGE, before it could overflow.
+# Once the clock reaches 2^31, it is set back to MAX_AGE.
 _TURN_BACK_AT = np.uint32(2**31)
 
 
 class LastSeenRecord(AbstractRecord):
-    """What one batch adds to `LastSeen`: where in it something last happened, and how long it is.
+    """What one batch adds to `LastSeen`: where something last happened in it, and its length.
 
-    `position` counts unmasked items, the first is number 1; 0 where it did not happen.
+    `position` is the number of an unmasked item (the first is 1); 0 where it did not happen.
     """
 
     position: Int32[Array, "*component feature"] | Scattered
     num_items: Int32[Array, "*component"]
 
     def combine(self, later: "LastSeenRecord") -> "LastSeenRecord":
-        """The items of the later batch come after those of this one."""
+        """The items of `later` come after the items of this batch."""
         position = _moved(dense(later.position), self.num_items)
         return LastSeenRecord(
             position=jnp.maximum(dense(self.position), position),
@@ -37,10 +37,10 @@ class LastSeenRecord(AbstractRecord):
 
 
 class LastSeen(AbstractAccumulator):
-    r"""At which item something last happened, per feature, and how many items there were.
+    r"""The item at which something last happened, per feature, and the number of all items.
 
-    In time, the later one wins. Over devices that went through their items side by side (as in
-    `all_reduce`), it is the one with the fewest items of all devices behind it.
+    In time, the later item wins. Over devices that went through their items side by side (as in
+    `all_reduce`), the item wins that has the fewest items of all devices after it.
 
     Ages are exact up to $2^{30}$ items, where they stop growing. Where something never happened,
     the age is the number of all items.
@@ -61,11 +61,11 @@ class LastSeen(AbstractAccumulator):
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "LastSeen":
-        """Nothing has happened, in no time; for the given shape `[component?, feature]`."""
+        """No items seen, for the given shape `[component?, feature]`."""
         return cls(position=jnp.zeros(shape, jnp.uint32), clock=jnp.zeros(shape[:-1], jnp.uint32))
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
-        """Go on by one batch; with `axis_name`, by those of all devices, the first one's first."""
+        """Add one batch; with `axis_name`, those of all devices in their order."""
         check_record(added, "LastSeen", LastSeenRecord)
         check_array(added.position, "LastSeen", self.position.shape, jnp.int32)
         before, num_items = self._items_of(added, axis_name)
@@ -81,7 +81,7 @@ class LastSeen(AbstractAccumulator):
         few = added.position
         few = Scattered(few.indices, _moved(few.values, before), few.size, few.is_maximum)
         few = few.gathered(axis_name)
-        # What happened in this batch is later than all that is known.
+        # This batch is later than all that was seen, so that the larger position is right.
         values = _moved(few.values.astype(jnp.uint32), self.clock)
         return self._at(scatter_max(self.position, few.indices, values), num_items)
 
@@ -100,22 +100,22 @@ class LastSeen(AbstractAccumulator):
         return before, jnp.sum(everywhere, axis=0, dtype=jnp.int32).astype(jnp.uint32)
 
     def merge(self, later: "LastSeen") -> "LastSeen":
-        """The items of the later one come after those of this one."""
+        """The items of `later` come after the items seen here."""
         latest = jnp.maximum(self.position, _moved(later.position, self.clock))
         return self._at(latest, later.clock)
 
     def all_reduce(self, axis_name: AxisName) -> "LastSeen":
-        """The items of all devices, which went through theirs at the same pace."""
+        """Count the items of all devices, which went through them at the same pace."""
         clocks = jnp.minimum(gather(self.clock, axis_name), MAX_AGE)
         clock = _saturating_sum(clocks)
-        # While one device saw so many items, each of the others saw as many, if it has.
+        # Devices run in step: since then, each saw as many items as this one, or all of its own.
         ages = self.age().astype(jnp.uint32)[None]
         age = _saturating_sum(jnp.minimum(clocks[..., None], ages))
         age = jnp.where(self.position > 0, age, clock[..., None])
         return LastSeen(position=clock[..., None] - lax.pmin(age, axis_name), clock=clock)
 
     def age(self) -> Int32[Array, "*component feature"]:
-        """How many items came since, up to 2^30."""
+        """How many items came after the last one at which it happened, up to 2^30."""
         return jnp.minimum(self.clock[..., None] - self.position, MAX_AGE).astype(jnp.int32)
 
     def happened(self, where: Bool[Array, "*component feature"]) -> "LastSeen":
@@ -128,14 +128,14 @@ class LastSeen(AbstractAccumulator):
         return np.asarray(self.age())
 
     def _at(self, position: UInt32[Array, "..."], num_items: UInt32[Array, "..."]) -> "LastSeen":
-        """With a new position, so many items later."""
+        """The accumulator with new positions and `num_items` more items."""
         clock = self.clock + num_items
         excess = jnp.where(clock >= _TURN_BACK_AT, clock - np.uint32(MAX_AGE), np.uint32(0))
 
         def turn_back(position: Array, excess: Array) -> Array:
             return position - jnp.minimum(position, excess[..., None])
 
-        # Seldom, and only then are all features touched.
+        # This is rare, and only then are all features touched.
         position = lax.cond(
             jnp.any(excess > 0), turn_back, lambda position, excess: position, position, excess
         )
@@ -143,7 +143,7 @@ class LastSeen(AbstractAccumulator):
 
 
 def _moved(position: Any, by: Array) -> Any:
-    """Later by so many items; where it did not happen, it still did not."""
+    """Positions that are `by` items later; 0 (it did not happen) stays 0."""
     by = by[..., None]
     return jnp.where(position > 0, position + by, jnp.zeros((), position.dtype))
 

@@ -24,11 +24,11 @@ class MomentsRecord(AbstractRecord):
     squared_deviations: Float32[Array, "*component feature"]
 
     def combine(self, later: "MomentsRecord") -> "MomentsRecord":
-        """Both sums about a centre near the mean of all."""
+        """The items of both batches, about a centre near the mean of all."""
         count = self.count + later.count
         share = later._float_count() / jnp.maximum(count, 1).astype(jnp.float32)[..., None]
         centre = self.centre + share * (later.centre - self.centre)
-        # Where one of them has no items, its centre means nothing.
+        # The centre of a batch without items means nothing.
         centre = jnp.where(self._float_count() == 0, later.centre, centre)
         mine, theirs = self._about(centre), later._about(centre)
         return MomentsRecord(
@@ -55,13 +55,13 @@ class MomentsRecord(AbstractRecord):
 
 
 class Moments(AbstractAccumulator):
-    r"""Mean and sum of squared deviations from it, per feature, for a number of items.
+    r"""Mean of a number of items per feature, and sum of squared deviations from the mean.
 
     $$\bar x = \frac{1}{N} \sum_n x_n \qquad M_2 = \sum_n (x_n - \bar x)^2$$
 
-    Two of them are combined by Chan's rule, in float32 pairs as in `Total`. In float32, the
-    difference of $E[x^2]$ and $E[x]^2$ is off by 20% where the mean is 1000 and the standard
-    deviation 1; this is right to about 1e-6.
+    Chan's rule combines two of them, in float32 pairs as in `Total`. Where the mean is 1000 and the
+    standard deviation 1, the difference of $E[x^2]$ and $E[x]^2$ is off by 20% in float32; this is
+    right to about 1e-6.
 
     A batch adds a `MomentsRecord`.
 
@@ -126,7 +126,7 @@ class Moments(AbstractAccumulator):
         return self.sum_of_squares.to_float() / self._float_count()
 
     def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance with both halves, as NumPy float64, on the host."""
+        """Mean and variance from both halves, as NumPy float64, on the host."""
         with np.errstate(invalid="ignore", divide="ignore"):
             count = self.count.to_numpy().astype(np.float64)[..., None]
             return self.mean.to_numpy(), self.sum_of_squares.to_numpy() / count
@@ -140,8 +140,7 @@ class Moments(AbstractAccumulator):
 def _merged(earlier: Moments, later: Moments) -> Moments:
     mine, theirs = earlier._float_count(), later._float_count()
     share = theirs / jnp.maximum(mine + theirs, 1)
-    # The part behind the comma of the means is all that is left of the difference, if they
-    # are large and close.
+    # If the means are large and close, only the fractional part is left in their difference.
     difference = (later.mean.high - earlier.mean.high) + (later.mean.low - earlier.mean.low)
     between = jnp.square(difference) * (mine * share)
     merged = Moments(
@@ -149,7 +148,7 @@ def _merged(earlier: Moments, later: Moments) -> Moments:
         mean=earlier.mean.add(difference * share),
         sum_of_squares=earlier.sum_of_squares.merge(later.sum_of_squares).add(between),
     )
-    # Where there was nothing before, the difference has lost the last bits of the new mean.
+    # If no items were seen before, the difference has lost the last bits of the new mean.
     is_first = mine == 0
     return Moments(
         count=merged.count,

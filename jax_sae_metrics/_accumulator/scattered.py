@@ -16,9 +16,8 @@ from .gather import gather
 class Scattered(eqx.Module):
     """What a batch adds to few of the `size` features: `values` at `indices`.
 
-    Values at the same index add up (or, of a maximum, the largest counts); an index of `size` or
-    more adds nothing. It is found on the way from `TopKActivations` to an accumulator alone:
-    `observe` returns dense arrays.
+    Values at the same index add up; for a maximum, the largest counts. An index of `size` or more
+    adds nothing. It stays inside the library: `observe` returns dense arrays.
     """
 
     indices: Int32[Array, "*component entry"]
@@ -33,7 +32,7 @@ class Scattered(eqx.Module):
 
     @property
     def dtype(self) -> Any:
-        """Its dtype."""
+        """The dtype of the additions."""
         return self.values.dtype
 
     def dense(self) -> Array:
@@ -76,7 +75,7 @@ class Scattered(eqx.Module):
 
 
 def is_few(added: PyTree, axis_name: AxisName | None) -> bool:
-    """Whether something is added to fewer features than there are, and to no more than that."""
+    """Whether there are scattered additions, each of them with fewer entries than features."""
     scattered = [
         node for node in jax.tree.leaves(added, is_leaf=_is_scattered) if _is_scattered(node)
     ]

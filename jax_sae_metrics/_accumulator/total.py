@@ -64,7 +64,7 @@ class Total(AbstractAccumulator):
         return self.high
 
     def to_numpy(self) -> np.ndarray:
-        """The value with both halves, as NumPy float64, on the host."""
+        """The value from both halves, as NumPy float64, on the host."""
         return np.asarray(np.float64(self.high) + np.float64(self.low))
 
     def _plus(self, high: Float32[Array, "*shape"], low: Float32[Array, "*shape"]) -> "Total":
@@ -91,11 +91,11 @@ def _sum_of_pairs(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple
     rest = lost + (one[1] + other[1])
     renormalised = _as_written(total + rest)
     rest = rest - (renormalised - total)
-    # Beyond the finite there is nothing to compensate: inf stays inf instead of inf - inf.
+    # Infinity needs no compensation: inf must not become inf - inf.
     finite = jnp.isfinite(renormalised)
     return jnp.where(finite, renormalised, total), jnp.where(finite, rest, jnp.zeros_like(rest))
 
 
 def _as_written(rounded: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
-    # With --xla_cpu_enable_fast_math, the compiler would take (a + b) - a for b: nothing was lost.
+    # With --xla_cpu_enable_fast_math, the compiler would simplify (a + b) - a to b.
     return lax.optimization_barrier(rounded)

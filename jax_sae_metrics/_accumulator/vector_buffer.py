@@ -28,7 +28,7 @@ class VectorRecord(AbstractRecord):
 
 
 class VectorBuffer(AbstractAccumulator):
-    """The first `capacity` vectors seen, per component; what comes after them is dropped.
+    """The first `capacity` vectors seen, per component; later ones are dropped.
 
     The vectors lie along the last axis, so that a sharding of `[component?, feature]` fits the
     buffer too. Unused places hold zeros.
@@ -87,8 +87,8 @@ def _append(
     vectors: Float[Array, "feature vector"],
     valid: Bool[Array, " vector"],
 ) -> tuple[Float[Array, "feature capacity"], Int32[Array, ""]]:
-    # Each free place looks up which valid vector is its own: a gather, where a scatter would have
-    # to be told how its result is sharded.
+    # Each free place looks up its valid vector. This is a gather: a scatter would have to be told
+    # how its result is sharded.
     capacity = values.shape[-1]
     num_valid = jnp.cumsum(valid, dtype=jnp.int32)
     rank = jnp.arange(capacity, dtype=jnp.int32) - num_filled + 1

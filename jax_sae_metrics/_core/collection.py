@@ -15,19 +15,19 @@ from .state import accumulators_of
 class MetricCollection(AbstractMetric[dict[str, Any]]):
     """A dictionary of metrics that is itself a metric.
 
-    It takes the inputs of all its metrics and hands each what it reads. An input that none of them
-    reads, or that one of them lacks, is an error at trace time. The state is a dictionary of the
-    metrics' states. All sums that the metrics ask of the same activations are found in one read of
-    them.
+    It takes the inputs of all its metrics and hands each metric the inputs that it reads. An input
+    that no metric reads is an error at trace time, and so is an input that a metric lacks. The
+    state is a dictionary of the metrics' states. All sums over the same tuple of inputs, such as
+    `(source_activations, decoded_activations)`, are found in one read of these inputs.
 
-    **Inputs** of `observe`, `update` and `forward`: those of its metrics. `mask` serves all of
-    them; where `loss_mask` is given too, it serves the metrics of losses instead (the last token of
-    a sequence has activations, but no loss).
+    **Inputs** of `observe`, `update` and `forward`: the inputs of its metrics. `mask` serves all of
+    them. If `loss_mask` is given too, it serves the metrics of losses instead: the last token of a
+    sequence has activations, but no loss.
 
     **Result:** a flat dictionary of the metrics' values by name. Where a value is itself a
-    dictionary (of `PerComponent` or a collection), its keys follow the name after a slash.
+    dictionary (from `PerComponent` or a collection), its keys follow the name after a slash.
 
-    `standard_error` gives a dictionary of those of its metrics that have one.
+    `standard_error` returns a dictionary with an entry for each metric that has a standard error.
 
     **Arguments:**
 
@@ -98,7 +98,7 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Say in errors which of the metrics it was."""
+    """Name the metric in its errors."""
     try:
         yield
     except (TypeError, ValueError, IndexError) as error:

@@ -1,11 +1,11 @@
-"""Results of several levels as one flat dictionary."""
+"""Nested results as one flat dictionary."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def flatten(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Join the keys of nested dictionaries by a slash; raise where two become the same."""
+    """Join the keys of nested dictionaries by a slash; raise if two of them become the same."""
     flat: dict[str, Any] = {}
     for name, value in results.items():
         named = {name: value}

@@ -1,4 +1,4 @@
-"""The one abstract base: a metric writes what it counts and what that means; all else is here."""
+"""The base of all metrics: a metric defines what it counts and what that means."""
 
 import abc
 import dataclasses
@@ -33,18 +33,19 @@ _SIZED_AXES: tuple[SizedAxis, ...] = ("component", "learned_feature", "input_fea
 class AbstractMetric(eqx.Module, Generic[Accumulators]):
     """Base of all metrics: three pure functions over mergeable accumulators.
 
-    A metric is a frozen configuration: all its fields are static, so it hashes, compares and
-    passes through `jax.jit` without a retrace. It writes `_init` (which accumulators there are,
-    all empty), `_observe` (what it asks of one batch) and `_compute` (what the accumulators mean).
-    Where more is to do with the answers than to add them, it also writes `_finish`. A metric that
-    is a mean or a ratio of sums may write `_standard_error`.
+    A metric is a frozen configuration: all its fields are static, so it hashes, compares and passes
+    through `jax.jit` without a retrace. It defines `_init` (its accumulators, all empty),
+    `_observe` (what it asks about one batch) and `_compute` (the value of the accumulators). If the
+    answers need work before they are added, it also defines `_finish`. A metric that is a mean or a
+    ratio of sums may define `_standard_error`.
 
-    The public functions below are derived from those and the same for every metric. All are pure
-    and legal under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`.
+    The public functions below call these and are the same for every metric. All are pure and legal
+    under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`.
 
-    Sizes are fields of these names: `num_components`, `num_learned_features`, `num_input_features`.
-    A metric without `num_components`, or with None, has no component axis. Sizes are checked here,
-    and inputs against them in `Batch`. A field of metadata `ONLY_READS` has no part in counting.
+    The sizes of a metric are fields with these names: `num_components`, `num_learned_features`,
+    `num_input_features`. A metric without `num_components`, or with None, has no component axis.
+    Sizes are checked here; `Batch` checks the inputs against them. A field with the metadata
+    `ONLY_READS` has no part in counting.
 
     !!! Example
 
@@ -70,10 +71,10 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     @abc.abstractmethod
     def _observe(self, batch: Batch) -> Any:
-        """What the metric asks of a batch, once: a tree of arrays and of questions."""
+        """Return what the metric asks about one batch: a tree of arrays and questions."""
 
     def _finish(self, found: Any) -> Any:
-        """What is added to each accumulator, by the names of the state.
+        """Return what the batch adds to each accumulator, by the names of the state.
 
         `found` is the tree that `_observe` returned, with answers in place of questions.
         """
@@ -97,10 +98,10 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
         **Arguments:**
 
-        - `sharding`: where to place it. The spec of a `NamedSharding` is that of a per-feature
-            result, `[component?, learned_feature]`: `PartitionSpec()` replicates, with
-            `PartitionSpec(None, "model")` the features of every component are split over the mesh
-            axis `"model"`. Accumulators with fewer axes take the leading part of the spec.
+        - `sharding`: where to place the state. The spec of a `NamedSharding` is meant for a result
+            per feature, `[component?, learned_feature]`: `PartitionSpec()` replicates it, and
+            `PartitionSpec(None, "model")` splits the features of every component over the mesh axis
+            `"model"`. Accumulators with fewer axes take the leading part of the spec.
         """
         empty = self._init()
         state = empty if is_of_states(empty) else State(self._counted_by, empty)
@@ -117,14 +118,14 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """Return what one batch adds to each accumulator, as an `Observation`.
 
         Its parts have the names of the state: one int32 array in place of each `Count`, one float32
-        array in place of each `Total`, and a record in place of other accumulators. It may leave a
-        loss function as `aux`. Observations of micro-batches are made one by `combine`. Gradients
-        do not flow through it.
+        array in place of each `Total`, and a record in place of every other accumulator. A loss
+        function may return it as `aux`. `combine` joins the observations of micro-batches.
+        Gradients do not flow through an observation.
 
-        **Arguments:** the batch inputs that the metric names in its documentation, by keyword.
-        All metrics also take `mask`, boolean over the batch axes or the batch and component axes:
-        what is masked out (False) is as if it had not been there. Metrics of losses take
-        `loss_mask` in its place where both are given.
+        **Arguments:** the batch inputs that the metric names in its documentation, by keyword. All
+        metrics also take `mask`, boolean over the batch axes or the batch and component axes: the
+        result is as if what is masked out (False) were absent. If both are given, metrics of losses
+        take `loss_mask` in place of `mask`.
 
         **Raises:** at trace time, `TypeError` for a missing or unknown input or a wrong dtype,
         `ValueError` for a wrong shape.
@@ -132,10 +133,11 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         return dense(self._observe_inputs(Inputs(inputs)))
 
     def combine(self, one: Any, other: Any) -> Any:
-        """Return two observations as one, that of both batches together; `other` is the later one.
+        """Return the observation of two batches together; `other` is of the later batch.
 
-        Associative. Where all parts are plain sums, their sum is the same. Other parts refuse to be
-        added up: the sum of two maxima, or of two positions, would be a wrong number.
+        It is associative. If all parts are plain sums, adding the observations gives the same.
+        Other parts refuse to be added: the sum of two maxima, or of two positions, would be a wrong
+        number.
 
         **Raises:** `ValueError` unless both are observations of this metric.
         """
@@ -144,7 +146,10 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         return combined(one, other)
 
     def accumulate(self, state: Any, observation: Any, *, axis_name: AxisName | None = None) -> Any:
-        """Return the state with an observation added: of all devices of `axis_name`, if given."""
+        """Return the state with an observation added.
+
+        With `axis_name`, the observations of all its devices are added.
+        """
         self._check(state)
         _check_bound(axis_name)
         return self._add(state, observation, lambda a, seen: a.add(seen, axis_name))
@@ -154,12 +159,12 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
         **Arguments:**
 
-        - `state`: of this metric. Its tree, shapes and dtypes are those of the result.
+        - `state`: a state of this metric. The result has the same tree, shapes and dtypes.
         - `axis_name`: under `pmap`, `vmap` or `shard_map`, the axis (or tuple of axes) over which
             the batch is split. Every device then adds what all devices observed, so that a
-            replicated state stays replicated. Without it the state counts this device's part
-            only; then call `all_reduce` once before `compute`, never both. Under `jit` with
-            sharded global arrays neither is needed.
+            replicated state stays replicated. Without it the state counts this device's part only:
+            call `all_reduce` once before `compute`. Never do both. Under `jit` with sharded global
+            arrays neither is needed.
         - `inputs`: as for `observe`.
         """
         _check_bound(axis_name)
@@ -169,7 +174,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def forward(
         self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any
     ) -> tuple[Any, Any]:
-        """Return the updated state and the value of this batch alone. Arguments as `update`."""
+        """Return the updated state and the value of this batch alone. Arguments as for `update`."""
         batch_state = self.update(self.init(), axis_name=axis_name, **inputs)
         return self.merge(state, batch_state), self._compute(accumulators_of(batch_state))
 
@@ -181,17 +186,17 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def standard_error(self, state: Any) -> Any:
         r"""Return the standard error of the value: how far chance may have moved it.
 
-        For every mean and every ratio of sums. With numerators $a_n$, denominators $b_n$ (1 for a
-        mean) and $R = \sum a_n / \sum b_n$, by the delta method
+        Every mean and every ratio of sums has one. With numerators $a_n$, denominators $b_n$ (1 for
+        a mean) and $R = \sum a_n / \sum b_n$, the delta method gives
 
         $$\text{SE}(R) = \frac{1}{\left|\sum_n b_n\right|}
         \sqrt{\frac{N}{N - 1} \sum_{n=1}^{N} (a_n - R\, b_n)^2}$$
 
-        from sums of squares and products kept in the state. It takes the $N$ items (vectors or
-        losses) for independent: tokens of one text are not quite, so that the true error is
-        somewhat larger. Shapes are those of the value; NaN for fewer than two items. Values close
-        to constant lose digits: the squares are not centred, so that a standard deviation of less
-        than a thousandth of the mean is not resolved.
+        from sums of squares and products that the state keeps. The $N$ items (vectors or losses)
+        are taken to be independent. Tokens of one text are not quite independent, so that the true
+        error is somewhat larger. The result has the shapes of the value, and is NaN for fewer than
+        two items. Values close to constant lose digits, because the squares are not centred: a
+        standard deviation of less than a thousandth of the mean is not resolved.
 
         **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums.
         """
@@ -205,7 +210,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         return error
 
     def merge(self, earlier: Any, later: Any) -> Any:
-        """Return the state of both states' batches together. Associative."""
+        """Return the state of both states' batches together. It is associative."""
         self._check(earlier)
         self._check(later)
         return jax.tree.map(
@@ -218,7 +223,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
         """Return the state of the batches of all devices of `axis_name` together.
 
-        For states that differ per device, kept by `update` without `axis_name`. A state that is
+        Use it for states that `update` kept per device, without `axis_name`. A state that is
         already the same on all devices would be counted once per device.
         """
         self._check(state)
@@ -233,22 +238,22 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     @property
     def _counted_by(self) -> str:
-        """The configuration, without what only reads a state."""
+        """The configuration, without fields that only read a state."""
         fields = [f for f in dataclasses.fields(self) if not f.metadata.get(ONLY_READS)]
         settings = (f"{field.name}={_normalised(getattr(self, field.name))!r}" for field in fields)
         return f"{type(self).__name__}({', '.join(settings)})"
 
     def _ask(self, inputs: Inputs) -> Any:
-        """What the metric asks of the inputs of one call."""
+        """What the metric asks about the inputs of one call."""
         return self._observe(Batch(inputs, type(self).__name__, self._sizes))
 
     def _to_observation(self, found: Any) -> Any:
-        """What is added to the state, of the answers to all that was asked."""
+        """What the answers add to the state."""
         parts = self._finish(found)
         return parts if is_of_states(parts) else Observation(self._counted_by, parts)
 
     def _observe_inputs(self, inputs: Inputs) -> Any:
-        """What `observe` returns, except that few additions to many features stay as they are."""
+        """What `observe` returns, but with few additions to many features still as `Scattered`."""
         asked = self._ask(inputs)
         inputs.check_all_were_read(type(self).__name__)
         return self._to_observation(answer(asked))
@@ -262,11 +267,11 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             ) from None
 
     def _check_observation(self, observation: Any) -> None:
-        """Raise unless `observation` is one of this metric."""
+        """Raise unless `observation` is an observation of this metric."""
         self._add(_empty(self), observation, lambda accumulator, seen: accumulator)
 
     def _check(self, state: Any) -> None:
-        """Raise unless `state` is one of this metric: the same configuration, shapes and dtypes."""
+        """Raise unless `state` has the configuration, shapes and dtypes of this metric."""
         expected = _empty(self)
         try:
             chex.assert_trees_all_equal_structs(state, expected)
@@ -295,7 +300,7 @@ def check_metric(name: str, value: Any) -> None:
 
 
 def _normalised(value: Any) -> Any:
-    """The same for values that compare equal, such as 0 and 0.0."""
+    """One form for values that compare equal: 0.0 becomes 0."""
     if isinstance(value, tuple):
         return tuple(map(_normalised, value))
     return int(value) if isinstance(value, float) and value.is_integer() else value

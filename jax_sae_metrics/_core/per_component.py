@@ -19,21 +19,21 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
 class PerComponent(AbstractMetric[Any]):
     """A metric whose value is reported by component name, with the mean over components.
 
-    State and inputs are those of the metric that is wrapped.
+    It has the state and the inputs of the metric that it wraps.
 
     **Result:** `{prefix/name: value, ..., prefix/mean: mean}`, where `value` is the metric's value
-    without the component axis and `mean` the float32 mean over components (NaN as soon as one
-    component's value is).
+    without the component axis and `mean` the float32 mean over components (NaN if the value of any
+    component is NaN).
 
     **Arguments:**
 
     - `metric`: a metric with `num_components`.
     - `component_names`: one name per component, in order, all different and none `"mean"`.
-    - `prefix`: what to put before the names; nothing if it is empty, which is what a
-        `MetricCollection` wants, since it prefixes its own name for the metric.
+    - `prefix`: a text to put before each name, with a slash between. Leave it empty in a
+        `MetricCollection`, which puts its own name for the metric there.
 
     **Raises:** `ValueError` for names that do not fit the metric's components, `TypeError` for a
-    metric without them.
+    metric without components.
 
     !!! Example
 
@@ -87,12 +87,13 @@ class PerComponent(AbstractMetric[Any]):
         return None if errors is None else self._prefixed(self._by_name(errors, with_mean=False))
 
     def _by_name(self, result: Any, with_mean: bool) -> dict[str, Any]:
-        """The entries along the component axis by name; of a dictionary, those of each key."""
+        """The entries along the component axis by name; in a dictionary, for each key."""
         if isinstance(result, dict):
             return flatten({k: self._by_name(value, with_mean) for k, value in result.items()})
         named = dict(zip(self.component_names, result, strict=True))
         if with_mean:
-            # Components see the same items: the error of their mean does not follow from theirs.
+            # Components see the same items: the error of the mean does not follow from their
+            # errors.
             named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)
         return named
 

@@ -1,4 +1,4 @@
-"""States and observations: trees of accumulators, and of what one batch adds to each of them."""
+"""States and observations: trees of accumulators, and trees of what one batch adds to each."""
 
 import abc
 import dataclasses
@@ -22,7 +22,7 @@ class _Tree(eqx.Module):
     def _parts(self) -> Any: ...
 
     def __getattr__(self, name: str) -> Any:
-        # Before there are fields, as in unpickling, there is nothing to look in.
+        # An object that is being unpickled has no fields yet.
         if not name.startswith("_") and "counted_by" in vars(self):
             parts = self._parts
             return parts[name] if isinstance(parts, Mapping) else getattr(parts, name)
@@ -35,8 +35,8 @@ class _Tree(eqx.Module):
 class State(_Tree, Generic[Accumulators]):
     """The accumulators of a metric, and the configuration that they were counted under.
 
-    Its accumulators are found in it by their names: `state.num_fired` is
-    `state.accumulators.num_fired`. A collection has a dictionary of its metrics' states.
+    Its accumulators are its attributes: `state.num_fired` is `state.accumulators.num_fired`. The
+    state of a collection is a dictionary of its metrics' states.
     """
 
     accumulators: Accumulators
@@ -49,8 +49,8 @@ class State(_Tree, Generic[Accumulators]):
 class Observation(_Tree):
     """What one batch adds to the state of a metric: an array or record for each accumulator.
 
-    They have the names of the accumulators. Two observations become one by `metric.combine`. Where
-    all parts are arrays, that is their sum.
+    The parts have the names of the accumulators. `metric.combine` makes one observation of two. If
+    all parts are arrays, that is the sum of both.
     """
 
     parts: Any
@@ -61,7 +61,7 @@ class Observation(_Tree):
 
 
 class MismatchError(ValueError):
-    """An observation is not one of the metric whose state it is added to."""
+    """An observation does not fit the state that it is added to."""
 
 
 def is_of_states(tree: Any) -> bool:
@@ -72,14 +72,14 @@ def is_of_states(tree: Any) -> bool:
 
 
 def accumulators_of(state: Any) -> Any:
-    """What a metric's own functions see of its state."""
+    """The part of a state that the metric's own functions see."""
     return state.accumulators if isinstance(state, State) else state
 
 
 def add_observation(state: Any, observation: Any, add: Callable[[Any, Any], Any]) -> Any:
     """The state, with `add(accumulator, what is observed for it)` in place of each accumulator.
 
-    Raises `MismatchError` where the observation is not one for the state.
+    Raises `MismatchError` if the observation does not fit the state.
     """
     if isinstance(state, AbstractAccumulator):
         return add(state, observation)

@@ -24,18 +24,18 @@ def track(
     """An optax gradient transformation that leaves the gradients alone and updates metrics.
 
     The metrics' state lives in the optimizer state and is donated, sharded and checkpointed with
-    it. Needs optax, which nothing else here does.
+    it. Only this function needs optax.
 
     Pass the metrics' inputs to the optimizer's `update` as extra arguments; arguments that no
     metric reads are left to the other transformations of a chain, unless they look like misspelled
-    inputs. Inside `optax.MultiSteps` it would see the last micro-batch of each step only: chain it
+    inputs. Inside `optax.MultiSteps` it would see only the last micro-batch of each step: chain it
     in front.
 
     **Arguments:**
 
-    - `metrics`: a metric, or a collection of all metrics that there are to track: of two `track`s
-        in one optimizer state, `optax.tree.get` could not tell which is meant.
-    - `axis_name`: as in `update`, under `pmap` or `shard_map`.
+    - `metrics`: a metric, or a collection of all metrics that are tracked. Use only one `track` in
+        an optimizer state: `optax.tree.get` could not tell two apart.
+    - `axis_name`: as for `update`, under `pmap` or `shard_map`.
 
     **Returns:** an `optax.GradientTransformationExtraArgs` whose state is `TrackState(metrics)`.
     Read it with `optax.tree.get(opt_state, "metrics")` and start afresh with
@@ -73,7 +73,7 @@ def track(
         **extra_args: Any,
     ) -> tuple[optax.Updates, TrackState]:
         del params
-        # Not `metrics.update`: what it would call unknown belongs to other transformations.
+        # Not `metrics.update`, which would refuse the arguments of other transformations.
         inputs = Inputs(extra_args, axis_name)
         asked = metrics._ask(inputs)
         inputs.check_spelling(type(metrics).__name__)

@@ -13,7 +13,8 @@ def best_matching_features(learned: ArrayLike, true: ArrayLike) -> Int32[Array, 
 
     $$b_i = \operatorname{argmax}_j \frac{|w_i \cdot t_j|}{|w_i| |t_j|}$$
 
-    The first of those that are equally close. Several learned features may have the same match.
+    If several are equally close, it is the first of them. Several learned features may have the
+    same match.
 
     **Arguments:**
 
@@ -21,9 +22,9 @@ def best_matching_features(learned: ArrayLike, true: ArrayLike) -> Int32[Array, 
     - `true`: floating point, `[true_feature, input_feature]`.
 
     **Returns:** int32 `[learned_feature]`, from 0 to the number of true features less one. Zero
-    rows have no direction: those of `true` match nothing, and those of `learned` get the number of
-    true features, which is out of range. As the index of an array,
-    `jnp.take(true_activations, indices, axis=-1)` then gives NaN, and NumPy raises.
+    rows have no direction. A zero row of `true` matches nothing. A zero row of `learned` gets the
+    number of true features, which is out of range. With this index,
+    `jnp.take(true_activations, indices, axis=-1)` gives NaN, and NumPy raises.
 
     **Raises:** `ValueError` unless both are matrices with vectors of the same size, `TypeError` for
     inputs that are not floating point.

@@ -14,13 +14,13 @@ def effective_rank(weights: ArrayLike) -> Float[Array, ""]:
 
     $$\exp\Big({-\sum_k p_k \ln p_k}\Big), \qquad p_k = \frac{\sigma_k}{\sum_l \sigma_l}$$
 
-    with the singular values $\sigma$ of the matrix. $n$ for $n$ equal singular values and no
+    with the singular values $\sigma$ of the matrix. It is $n$ for $n$ equal singular values and no
     others, and never more than the rank.
 
     **Arguments:**
 
-    - `weights`: floating point, `[feature, input_feature]`. Not centred, nor are its rows
-        normalised: do so before where it is wanted.
+    - `weights`: floating point, `[feature, input_feature]`. It is not centred and its rows are not
+        normalised: do so before if you want it.
 
     **Returns:** a scalar, float32 (float64 for float64 input), from 1 to the size of the smaller
     axis; NaN for zeros. Rows of zeros change nothing.

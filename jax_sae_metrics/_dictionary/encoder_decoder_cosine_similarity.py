@@ -14,7 +14,7 @@ def encoder_decoder_cosine_similarity(
 
     $$c_i = \frac{e_i \cdot w_i}{|e_i| |w_i|}$$
 
-    1 for an encoder that is the transposed decoder, up to a scale for each feature.
+    It is 1 for an encoder that is the transposed decoder, up to a scale for each feature.
 
     **Arguments:**
 

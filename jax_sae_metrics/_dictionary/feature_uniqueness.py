@@ -15,8 +15,8 @@ def feature_uniqueness(learned: ArrayLike, true: ArrayLike) -> Float32[Array, ""
     $$\frac{|\{b_1, \dots, b_F\}|}{F}, \qquad
     b_i = \operatorname{argmax}_j \frac{|w_i \cdot t_j|}{|w_i| |t_j|}$$
 
-    over all $F$ learned features: see `best_matching_features`. 1 if no two of them match the same
-    true feature. It cannot exceed the number of true features divided by $F$.
+    over all $F$ learned features: see `best_matching_features`. It is 1 if no two of them match the
+    same true feature. It cannot exceed the number of true features divided by $F$.
 
     **Arguments:**
 
@@ -24,7 +24,7 @@ def feature_uniqueness(learned: ArrayLike, true: ArrayLike) -> Float32[Array, ""
     - `true`: floating point, `[true_feature, input_feature]`.
 
     **Returns:** a scalar, float32, from 0 to 1. A zero row of `learned` counts in $F$ and matches
-    nothing; one of `true` is matched by nothing.
+    nothing. Nothing matches a zero row of `true`.
 
     **Raises:** `ValueError` unless both are matrices with vectors of the same size, `TypeError` for
     inputs that are not floating point.

@@ -19,8 +19,8 @@ def max_cosine_similarity(
     \qquad \text{or, with } \texttt{absolute=True}, \qquad
     \max_{j \ne i} \frac{|w_i \cdot w_j|}{|w_i| |w_j|}$$
 
-    Near 1 where a feature has a duplicate, or was split. The cosines are found in blocks of rows of
-    at most $2^{24}$ of them (or one row), never all at once.
+    It is near 1 where a feature has a duplicate, or was split. The cosines are found in blocks of
+    rows, at most $2^{24}$ cosines (or one row) at a time.
 
     **Arguments:**
 

@@ -14,21 +14,21 @@ def mean_correlation_coefficient(a: ArrayLike, b: ArrayLike) -> float:
 
     $$\frac{1}{n} \max_{\pi} \sum_{i=1}^{n} \frac{|a_i \cdot b_{\pi(i)}|}{|a_i| |b_{\pi(i)}|}$$
 
-    over all ways $\pi$ of giving each of the $n$ vectors of the smaller dictionary, here $a$, one
-    of the larger, and none to two. Symmetric.
+    over all ways $\pi$ of matching the $n$ vectors of the smaller dictionary, here $a$, with
+    different vectors of the larger one. It is symmetric.
 
-    The matching (the Hungarian algorithm of SciPy) is made on the host, so that this cannot be
-    called under `jax.jit`, `vmap` or `grad`. It needs the cosines of all pairs at once: they are
-    found in blocks of rows on the device and take 8 bytes a pair on the host. Its time grows with
-    up to the cube of the number of vectors.
+    SciPy's Hungarian algorithm finds the matching on the host, so that this cannot be called under
+    `jax.jit`, `vmap` or `grad`. It needs the cosines of all pairs at once: they are found in blocks
+    of rows on the device and take 8 bytes a pair on the host. Its time grows with up to the cube of
+    the number of vectors.
 
     **Arguments:**
 
     - `a`: floating point, `[feature_a, input_feature]`.
     - `b`: floating point, `[feature_b, input_feature]`.
 
-    **Returns:** a Python float from 0 to 1. Zero rows have no direction and are left out of both;
-    NaN where nothing is left of either, or where there is a NaN.
+    **Returns:** a Python float from 0 to 1. Zero rows have no direction and are left out of both.
+    The result is NaN if no rows are left of either, or if there is a NaN.
 
     **Raises:** `TypeError` where it is traced or an input is not floating point, `ValueError`
     unless both are matrices with vectors of the same size.
@@ -61,14 +61,14 @@ def mean_correlation_coefficient(a: ArrayLike, b: ArrayLike) -> float:
     smaller, larger = sorted(map(_directions, two_dictionaries(a=a, b=b)), key=len)
     if len(smaller) == 0 or not (np.isfinite(smaller).all() and np.isfinite(larger).all()):
         return float("nan")
-    # Rows no more than columns, and negative: as the algorithm has it, so that it makes no copy.
+    # No more rows than columns, and negative costs: the algorithm then makes no copy.
     costs = np.empty((len(smaller), len(larger)))
     num_rows = max(1, MAX_COSINES_AT_ONCE // len(larger))
     columns = jnp.asarray(larger)
     for start in range(0, len(smaller), num_rows):
         rows = slice(start, start + num_rows)
         costs[rows] = -np.abs(_cosines(jnp.asarray(smaller[rows]), columns))
-    # Where it is used: it would take longer to import than everything else here.
+    # Imported only here: SciPy takes longer to import than everything else in the library.
     from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
     return -float(np.mean(costs[linear_sum_assignment(costs)]))

@@ -14,9 +14,10 @@ def mean_max_cosine_similarity(a: ArrayLike, b: ArrayLike) -> Float[Array, ""]:
 
     $$\frac{1}{|A|} \sum_{a \in A} \max_{b \in B} \frac{a \cdot b}{|a| |b|}$$
 
-    Not symmetric: it says how much of `a` is found in `b`, whatever else is there. With the true
-    features as `a` and a learned dictionary as `b`, a larger dictionary can only gain; the other
-    way round, it loses by vectors that match nothing. `mean_correlation_coefficient` is symmetric.
+    It is not symmetric: it says how much of `a` is found in `b`, whatever else `b` holds. With the
+    true features as `a` and a learned dictionary as `b`, a larger dictionary can only gain; the
+    other way round, it loses by vectors that match nothing. `mean_correlation_coefficient` is
+    symmetric.
 
     **Arguments:**
 
@@ -24,8 +25,8 @@ def mean_max_cosine_similarity(a: ArrayLike, b: ArrayLike) -> Float[Array, ""]:
     - `b`: floating point, `[feature_b, input_feature]`.
 
     **Returns:** a scalar, float32 (float64 for float64 input), from -1 to 1. Zero rows have no
-    direction: those of `a` are left out of the mean, those of `b` match nothing. NaN where no rows
-    are left of either.
+    direction: in `a` they are left out of the mean, in `b` they match nothing. The result is NaN if
+    no rows are left of either.
 
     **Raises:** `ValueError` unless both are matrices with vectors of the same size, `TypeError` for
     inputs that are not floating point.

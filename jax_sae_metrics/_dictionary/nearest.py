@@ -15,7 +15,7 @@ MAX_COSINES_AT_ONCE = 2**24
 
 
 class Nearest(NamedTuple):
-    """The largest cosine of each row, and which row it is with."""
+    """The largest cosine of each row, and the row that it is with."""
 
     cosines: Float[Array, " feature_a"]  # NaN where there is none
     indices: Int32[Array, " feature_a"]  # the number of rows of `b` where there is none
@@ -28,7 +28,7 @@ def nearest(
     absolute: bool = False,
     is_same: bool = False,
 ) -> Nearest:
-    """Search in blocks of rows of `a` among the rows of `b` that are not zero.
+    """Compare blocks of rows of `a` with the rows of `b` that are not zero.
 
     A zero row of `a` has no cosines. With `is_same`, `a` is `b` and no row is its own nearest.
     """

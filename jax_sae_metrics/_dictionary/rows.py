@@ -22,7 +22,7 @@ def dictionary(name: str, value: ArrayLike) -> Float[Array, "feature input_featu
 def two_dictionaries(
     **values: ArrayLike,
 ) -> tuple[Float[Array, "feature_a input_feature"], Float[Array, "feature_b input_feature"]]:
-    """Two named inputs whose vectors are of the same size; raise unless they are."""
+    """The two named inputs; raise unless their vectors have the same size."""
     first, second = (dictionary(name, value) for name, value in values.items())
     if first.shape[1] != second.shape[1]:
         raise ValueError(
@@ -37,7 +37,7 @@ def unit_rows(
     rows: Float[Array, "feature input_feature"],
 ) -> Float[Array, "feature input_feature"]:
     """Each row scaled to length one; zero rows as they are."""
-    # By the largest entry first: squares of small or large numbers would vanish or overflow.
+    # Divide by the largest entry first: squares of small or large numbers vanish or overflow.
     largest = jnp.max(jnp.abs(rows), axis=-1, keepdims=True)
     rows = rows / jnp.where(largest > 0, largest, jnp.ones_like(largest))
     length = jnp.sqrt(jnp.sum(jnp.square(rows), axis=-1, keepdims=True))
@@ -45,7 +45,7 @@ def unit_rows(
 
 
 def has_direction(rows: Float[Array, "feature input_feature"]) -> Bool[Array, " feature"]:
-    """Which rows are not zero; NaN is not."""
+    """Which rows are not zero; NaN counts as not zero."""
     return jnp.any(rows != 0, axis=-1)
 
 
@@ -54,5 +54,5 @@ def cosines(
 ) -> Float[Array, "feature_a feature_b"]:
     """The products of rows of length one."""
     products = jnp.einsum("ai,bi->ab", unit_a, unit_b, precision=lax.Precision.HIGHEST)
-    # Rounding may leave them just outside.
+    # Rounding may leave them just outside of -1 to 1.
     return jnp.clip(products, -1.0, 1.0)

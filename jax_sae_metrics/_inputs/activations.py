@@ -1,4 +1,4 @@
-"""Activations of one batch, and the questions that metrics ask of them."""
+"""Activations of one batch, and the questions that metrics ask about them."""
 
 import abc
 import dataclasses
@@ -35,14 +35,15 @@ from .question import Question
 class AbstractActivations(abc.ABC):
     """One input, or several of the same shape, `[*batch, component?, feature]` each.
 
-    A metric asks for reductions of functions of them. A function takes one entry of each input, a
-    float32 (or float64) number, and returns a float, whose sums are float32, or a boolean: its sum
-    is the int32 count of True. What differs from feature to feature is an input of its own, that
-    `batch.per_feature` hands out; the function takes an entry of it after those of the activations.
+    A metric names a function of single entries and a way to reduce its values. The function takes
+    one entry of each input, a float32 (or float64) number. If it returns a float, sums are float32.
+    If it returns a boolean, the sum is the int32 count of True. A number for each feature, such as
+    a decoder norm, comes from `batch.per_feature`; the function takes it after the entries of the
+    activations.
 
-    A question is answered once `_observe` has returned it. What all metrics of a collection ask is
-    found in one read of the activations. A function that several of them ask for is reduced once,
-    if it is the same object or compares equal.
+    A question is answered after `_observe` has returned it. One read of the activations answers all
+    metrics of a collection. A function that several metrics name is reduced once, if it is the same
+    object or compares equal.
     """
 
     items: Items
@@ -55,7 +56,7 @@ class AbstractActivations(abc.ABC):
     @property
     @abc.abstractmethod
     def description(self) -> str:
-        """What was given, for messages."""
+        """The input in a few words, for messages."""
 
     def sum_per_feature(self, function: Function, *constants: Array) -> Question:
         """`[component?, feature]`: the sum over all items that are not masked out."""
@@ -70,7 +71,7 @@ class AbstractActivations(abc.ABC):
         return self._ask(Reduction("max_per_feature", function), answer_from=MaximumRecord)
 
     def last_per_feature(self, function: Function) -> Question:
-        """At which unmasked item the function was last True, for a `LastSeen`."""
+        """The last unmasked item at which the function is True, for a `LastSeen`."""
         to_record = functools.partial(LastSeenRecord, num_items=self.items.count())
         return self._ask(Reduction("last_per_feature", function), answer_from=to_record)
 
@@ -87,22 +88,22 @@ class AbstractActivations(abc.ABC):
     def squared_distance_per_vector(self, function: Function) -> Question:
         """`[*batch, component?]`: squared distances of vectors from a centre near their mean.
 
-        The centre is the mean over 64 vectors of the batch, or all if there are fewer.
+        The centre is the mean over 64 vectors of the batch, or over all if there are fewer.
         """
         centre = Reduction("centre", function)
         return self._ask(Reduction("sum_per_vector", SquaredDeviation(function), (centre,)))
 
     @abc.abstractmethod
     def prompts_per_feature(self, function: Function) -> Int32[Array, "..."] | Scattered:
-        """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them.
+        """`[component?, feature]`: how many prompts have a True; items are `[prompt, token]`.
 
-        It is found at once, in a read of its own: what a prompt adds is known only after all of its
+        It is found at once, in a separate read: what a prompt adds is known only after all of its
         tokens.
         """
 
     @abc.abstractmethod
     def all_vectors(self) -> VectorRecord:
-        """The vectors of a single input themselves, in order, for a `VectorBuffer`."""
+        """The vectors of the only input, in order, for a `VectorBuffer`."""
 
     @abc.abstractmethod
     def check(self, reduction: Reduction) -> None:
@@ -110,7 +111,7 @@ class AbstractActivations(abc.ABC):
 
     @abc.abstractmethod
     def find(self, reductions: tuple[Reduction, ...]) -> list[Any]:
-        """What each reduction gives, all of it in one read."""
+        """The result of each reduction, all from one read."""
 
     def _ask(self, *reductions: Reduction, answer_from: Any = lambda result: result) -> Question:
         for reduction in reductions:
@@ -133,11 +134,11 @@ class DenseActivations(AbstractActivations):
 
     @property
     def description(self) -> str:
-        """What was given, for messages."""
+        """The input in a few words, for messages."""
         return f"shape {self.arrays[0].shape}"
 
     def prompts_per_feature(self, function: Function) -> Int32[Array, "*component feature"]:
-        """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them."""
+        """`[component?, feature]`: how many prompts have a True; items are `[prompt, token]`."""
         reduction = Reduction("last_per_feature", function)
         self.check(reduction)
         happened = values_of(reduction, Vectors(self.arrays, self.items.mask))
@@ -145,7 +146,7 @@ class DenseActivations(AbstractActivations):
         return plain_sum(in_prompt, (0,), len(in_prompt))
 
     def all_vectors(self) -> VectorRecord:
-        """The vectors of a single input themselves, in order, for a `VectorBuffer`."""
+        """The vectors of the only input, in order, for a `VectorBuffer`."""
         (values,) = self.arrays
         return as_record(at_least_float32(values).astype(jnp.float32), self.items)
 
@@ -155,13 +156,13 @@ class DenseActivations(AbstractActivations):
         check_function(reduction.function, num_numbers, reduction.kind)
 
     def find(self, reductions: tuple[Reduction, ...]) -> list[Array]:
-        """What each reduction gives, all of it in one read."""
+        """The result of each reduction, all from one read."""
         num_item_axes = len(self.items.shape)
         return reduce_all(reductions, self.arrays, self.items.mask, num_item_axes, self.axis_name)
 
 
 def as_record(values: Float32[Array, "*batch_and_component feature"], items: Items) -> VectorRecord:
-    """Vectors as one run in order, along the last axis."""
+    """All vectors in order, along the last axis."""
     values = unsharded(values)
     num_items = math.prod(items.shape)
     values = values.reshape(num_items, *items.component_shape, values.shape[-1])

@@ -18,7 +18,7 @@ from .top_k import TopKActivations
 
 SizedAxis: TypeAlias = Literal["component", "learned_feature", "input_feature"]
 
-# What the last axis of an input is.
+# The last axis of each input.
 _FEATURES: dict[str, SizedAxis] = {
     "source_activations": "input_feature",
     "decoded_activations": "input_feature",
@@ -35,7 +35,7 @@ class Inputs:
 
     def __init__(self, given: Mapping[str, Any], axis_name: AxisName | None = None) -> None:
         self.axis_name = axis_name
-        # What several metrics ask for is the same object for all of them.
+        # Metrics that ask for the same thing get the same object.
         self.activations: dict[Any, AbstractActivations] = {}
         self.constants: dict[str, Array] = {}
         self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
@@ -76,10 +76,9 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """One batch as one metric sees it: inputs by name, checked, with its components and its mask.
+    """One batch as one metric sees it: its inputs by name, checked, with components and mask.
 
-    Masks, component indices, dtypes and shapes are dealt with here, so that a metric does not know
-    of them.
+    Masks, component indices, dtypes and shapes are handled here, so that no metric has to.
     """
 
     inputs: Inputs
@@ -105,7 +104,7 @@ class Batch:
     def per_feature(
         self, name: str, activations: AbstractActivations
     ) -> Float[Array, "*component feature"]:
-        """The named input, one number for each feature of activations, for functions to take."""
+        """The named input, one number for each feature of activations, as a function's argument."""
         if name not in self.inputs.constants:
             self.inputs.constants[name] = at_least_float32(self._array(name))
         constant = self.inputs.constants[name]
@@ -120,16 +119,16 @@ class Batch:
     def losses(self, *names: str) -> tuple[Items, tuple[Array, ...]]:
         """The items, and the named losses of each, float32 at least.
 
-        The inputs are `[*items]` with `component_idx`, else `[*items, component?]`. What is handed
-        out has the component axis, of size 1 with `component_idx`.
+        The inputs are `[*items]` with `component_idx`, else `[*items, component?]`. The results
+        have the component axis, of size 1 with `component_idx`.
         """
         return self._per_item(names, "losses", 0, ("loss_mask", "mask"))
 
     def logits(self, *names: str) -> tuple[Items, tuple[Array, ...]]:
         """The items, and the named logits of each, float32 at least.
 
-        As `losses`, with a last axis over the vocabulary. Every token has logits: the mask is that
-        of the activations.
+        As for `losses`, with a last axis over the vocabulary. Every token has logits, so that the
+        mask of the activations applies.
         """
         return self._per_item(names, "logits", 1, ("mask",))
 
@@ -250,7 +249,7 @@ class Batch:
         if num_components is None:
             raise ValueError(
                 f"component_idx: {self.reader} has num_components=None, hence no component axis to "
-                f"index, got component_idx={index}. Set num_components, or leave it out."
+                f"index, got component_idx={index}. Set num_components, or omit component_idx."
             )
         is_static = isinstance(index, int | np.integer) and not isinstance(index, bool)
         if is_static and not 0 <= index < num_components:

@@ -1,4 +1,4 @@
-"""Activations of which the few entries that are not zero are given, and answers from those."""
+"""Activations given by their few entries that are not zero, and answers from those entries."""
 
 import dataclasses
 import math
@@ -23,7 +23,7 @@ from .activations import AbstractActivations, as_record
 from .items import Items
 from .top_k import TopKActivations
 
-# What a function is at the entries that are left out, so that they change no result.
+# What a function must be at 0, so that entries that are left out change no result.
 _AT_ZERO = {
     "sum_per_feature": 0.0,
     "sum_per_vector": 0.0,
@@ -36,8 +36,8 @@ _AT_ZERO = {
 class EntriesOfActivations(AbstractActivations):
     """Activations that are zero except for the entries of `TopKActivations`.
 
-    A result per feature is `Scattered`: additions to few features. Functions are 0 (or False) at 0,
-    those of a maximum minus infinity.
+    A result per feature is `Scattered`: additions to few features. Functions must be 0 (or False)
+    at 0; for a maximum, minus infinity.
     """
 
     top_k: TopKActivations
@@ -50,17 +50,18 @@ class EntriesOfActivations(AbstractActivations):
 
     @property
     def description(self) -> str:
-        """What was given, for messages."""
+        """The input in a few words, for messages."""
         return "TopKActivations"
 
     def prompts_per_feature(self, function: Function) -> Scattered:
-        """`[component?, feature]`: of items `[prompt, token]`, the prompts with a True in them."""
+        """`[component?, feature]`: how many prompts have a True; items are `[prompt, token]`."""
         reduction = Reduction("last_per_feature", function)
         self.check(reduction)
         indices = self.top_k.indices.astype(jnp.int32)
         happened = self._values(reduction)
         indices = unsharded(jnp.where(happened, indices, jnp.int32(self.num_features)))
-        # Side by side, `[prompt, component?, entry]`, so that each feature counts once.
+        # All entries of a prompt in one row, `[prompt, component?, entry]`: each feature counts
+        # once.
         in_prompt = jnp.moveaxis(indices, 1, -2)
         size = math.prod(in_prompt.shape[-2:])
         in_prompt = jnp.sort(in_prompt.reshape(*in_prompt.shape[:-2], size), axis=-1)
@@ -101,7 +102,7 @@ class EntriesOfActivations(AbstractActivations):
             )
 
     def find(self, reductions: tuple[Reduction, ...]) -> list[Any]:
-        """What each reduction gives."""
+        """The result of each reduction."""
         return [self._reduce(reduction) for reduction in reductions]
 
     def _reduce(self, reduction: Reduction) -> Array | Scattered:
@@ -123,7 +124,7 @@ class EntriesOfActivations(AbstractActivations):
         )
 
     def _values(self, reduction: Reduction) -> Array:
-        """The function's value for every entry; for padding, that of what is left out."""
+        """The function's value for every entry; for padding, the value at entries left out."""
         constants = tuple(self._at_indices(constant) for constant in reduction.constants)
         at_entries = Reduction(reduction.kind, reduction.function, constants)
         values = values_of(at_entries, Vectors((self.top_k.values,), self.items.mask))
@@ -131,7 +132,7 @@ class EntriesOfActivations(AbstractActivations):
         return jnp.where(self.top_k.is_valid(), values, left_out)
 
     def _at_indices(self, constant: Array) -> Array:
-        """Of an input `[component?, feature]`, the entries of the features that are given."""
+        """The entries of an input `[component?, feature]` at the features that are given."""
         indices = self._by_component(self.top_k.indices.astype(jnp.int32))
         entries = take(unsharded(constant), indices)
         num_item_axes = len(self.items.shape)

@@ -26,9 +26,9 @@ class Items(eqx.Module):
         return plain_sum(self.mask, self._axes, math.prod(self.shape))
 
     def sum(self, per_item: Shaped[Array, "*#item_and_component"]) -> Array:
-        """The sum over unmasked items of one number each: float32, or int32 of integers.
+        """The sum over unmasked items of one number each, `[component?]`.
 
-        `[component?]`; of booleans, the count of True.
+        It is float32 for floats, int32 for integers, and the count of True for booleans.
         """
         if self.mask is not None:
             # Select, never multiply: NaN * 0 is NaN.
@@ -36,7 +36,7 @@ class Items(eqx.Module):
         return plain_sum(per_item, self._axes, math.prod(self.shape))
 
     def only(self, kept: Bool[Array, "*#item_and_component"]) -> "Items":
-        """The items of which `kept` is True."""
+        """The items where `kept` is True."""
         kept = jnp.broadcast_to(kept, (*self.shape, *self.component_shape))
         mask = kept if self.mask is None else self.mask & kept
         return Items(self.shape, self.component_shape, mask)

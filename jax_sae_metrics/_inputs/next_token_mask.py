@@ -1,4 +1,4 @@
-"""From a mask over tokens to one over losses."""
+"""From a mask over tokens to a mask over losses."""
 
 from typing import Literal
 
@@ -16,10 +16,10 @@ def next_token_mask(
 ) -> Bool[Array, "*batch sequence_minus_1"]:
     """The mask over next-token losses that follows from a mask over tokens.
 
-    The loss at a position is that of predicting the next token, so that there is one loss fewer
-    than there are tokens: the last token has activations, but no loss. Which losses count is then
-    a choice, and existing tools choose differently. The masks differ wherever a masked token has
-    an unmasked neighbour, and the mean losses with them.
+    The loss at a position is for the prediction of the next token. The last token has activations,
+    but no loss: there is one loss fewer than there are tokens. Which losses count is then a choice,
+    and existing tools choose differently. The masks differ wherever a masked token has an unmasked
+    neighbour, and so do the mean losses.
 
     In a collection, pass the result as `loss_mask`, and the mask over tokens as `mask`.
 

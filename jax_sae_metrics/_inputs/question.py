@@ -1,4 +1,4 @@
-"""What a metric asks of activations, as data: answers that are still to be found."""
+"""What a metric asks about activations, as data, and how all questions are answered together."""
 
 import dataclasses
 from collections.abc import Callable, Hashable
@@ -13,15 +13,15 @@ from .._reductions import Reduction
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Question(np.lib.mixins.NDArrayOperatorsMixin):
-    """Something to know of activations: what `_observe` returns where an array will stand.
+    """A promise of an array that will be computed from activations.
 
-    All questions of a collection are answered together, in one read of the activations. Until then
-    there is no array, and nothing can be calculated with it.
+    `_observe` returns it in place of the array. All questions of a collection are answered
+    together, in one read of the activations. Until then there is no array to calculate with.
     """
 
     asked_of: Any  # the activations
     reductions: tuple[Reduction, ...]
-    answer_from: Callable[..., Any]  # takes what the reductions give
+    answer_from: Callable[..., Any]  # takes the results of the reductions
 
     @property
     def _message(self) -> str:
@@ -36,23 +36,23 @@ class Question(np.lib.mixins.NDArrayOperatorsMixin):
         raise TypeError(self._message)
 
     def _refuse_to_jax(self) -> NoReturn:
-        raise ValueError(self._message)  # JAX would put a TypeError of its own in place of one
+        raise ValueError(self._message)  # JAX replaces a TypeError by its own
 
-    # Every operator is a ufunc to NumPy's mixin; JAX looks whether there is `__jax_array__`.
+    # NumPy's mixin turns every operator into a ufunc. JAX looks for `__jax_array__`.
     __array_ufunc__ = __array__ = _refuse
     __jax_array__ = property(_refuse_to_jax)
     __bool__ = __int__ = __float__ = __len__ = __iter__ = __getitem__ = _refuse
     __hash__ = object.__hash__
 
     def __getattr__(self, name: str) -> NoReturn:
-        # For such names JAX, NumPy and copying ask, to see what an object can do.
+        # JAX, NumPy and copying look for such names to see what an object can do.
         if name.startswith("__"):
             raise AttributeError(name)
         self._refuse()
 
 
 def answer(asked: PyTree) -> PyTree:
-    """The tree with the answer in place of each question. All activations are read once for it."""
+    """The tree with the answer in place of each question. Activations are read once for all."""
     questions = [
         node for node in jax.tree.leaves(asked, is_leaf=_is_question) if _is_question(node)
     ]

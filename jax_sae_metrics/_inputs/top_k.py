@@ -8,18 +8,19 @@ from .._configuration import check_size
 
 
 class TopKActivations(eqx.Module):
-    r"""Learned activations as the values and the features of the few entries that are not zero.
+    r"""Learned activations given by the values and features of the few entries that are not zero.
 
-    Pass it as `learned_activations` in place of an array: results are the same, and `update` takes
-    time and memory in proportion to the number of values, however many features there are
-    (`Capacity` alone, which keeps whole vectors, needs them all).
+    Pass it as `learned_activations` in place of an array. Results are the same, and `update` takes
+    time and memory in proportion to the number of values, however many features there are. There
+    are two exceptions: `Capacity` keeps whole vectors and needs memory for them, and
+    `LatentClassification` takes arrays alone.
 
     **Arguments:**
 
     - `values`: floating point, `[*batch, component?, k]`.
     - `indices`: integer, `[*batch, component?, k]`: the feature of each value. One outside
         $[0, \text{num\_learned\_features})$ is padding: it adds nothing, whatever its value. The
-        others are to be different within a vector: each counts by itself.
+        others must be different within a vector: each counts by itself.
     - `num_learned_features`: how many features there are.
 
     `jax.lax.top_k(activations, k)` returns such values and indices.
@@ -42,7 +43,7 @@ class TopKActivations(eqx.Module):
 
     ??? note "Differences from other tools"
 
-        Adding at index -1, JAX and NumPy would count padding for the last feature.
+        JAX and NumPy take index -1 for the last feature, and would count padding there.
     """
 
     values: Float[Array, "..."]
@@ -65,12 +66,12 @@ class TopKActivations(eqx.Module):
             )
 
     def without_padding(self) -> Float[Array, "*batch_and_component k"]:
-        """The values, 0 in place of padding."""
+        """The values, with 0 in place of padding."""
         return jnp.where(self.is_valid(), self.values, jnp.zeros((), self.values.dtype))
 
     def is_valid(self) -> Bool[Array, "*batch_and_component k"]:
-        """Where an index is that of a feature, and not padding."""
-        # Indices of one or two bytes may not reach as far as the number of features.
+        """Where an index names a feature, and is not padding."""
+        # An integer of one or two bytes may not hold the number of features.
         is_narrow = self.indices.dtype.itemsize < 4
         indices = self.indices.astype(jnp.int32) if is_narrow else self.indices
         return (indices >= 0) & (indices < self.num_learned_features)

@@ -1,23 +1,23 @@
-"""Everything that is asked of the same arrays, found in one read of them.
+"""Many reductions of the same arrays, found in one read of them.
 
 A `Reduction` says what is found: a function of each entry, reduced over items or over features.
 `reduce_all` finds many of them at once, in the form that is fast on the platform. A form is a
 function `(reductions, vectors, num_item_axes) -> results`, one result for each reduction, in order.
 `tests/test_forms.py` runs every form against one oracle.
 
-What a form is given: constants are arrays, since centres are found before. Positions are there if
-`last_per_feature` is asked for. Explicitly sharded arrays go to the plain form alone. Every form is
-traced wherever a program is, so it is made of operations that all platforms have.
+What a form is given: constants are arrays, since centres are found first. There are positions if a
+`last_per_feature` is wanted. Explicitly sharded arrays go to the plain form alone. Every form is
+traced on every platform, so it may use only operations that all platforms have.
 
 What each form keeps:
 
-- **Shapes.** The arrays are `[*item, *component, feature]`. A result is `[*component, feature]`; of
-  `sum_per_vector`, `[*item, *component]`.
+- **Shapes.** The arrays are `[*item, *component, feature]`. A result is `[*component, feature]`;
+  for `sum_per_vector` it is `[*item, *component]`.
 - **Dtypes.** Numbers are float32 at least before a function sees them. Sums and maxima are float32.
   The sum of a boolean function is an exact int32 count, to 2^32 as unsigned. Positions are int32.
 - **Masks.** What is masked out changes no result over items, not even where it is NaN. Sums over
-  features are those of all vectors, masked or not.
-- **NaN.** Unmasked, it shows in every sum that its entry is part of, and in no other.
+  features are found for all vectors, masked or not.
+- **NaN.** An unmasked NaN shows in every sum that its entry is part of, and in no other.
 - **No items.** Sums are 0, maxima minus infinity, positions 0.
 - **Varying.** Under `shard_map`, results vary over the axes that the arrays vary over, and no
   others. A running sum begins as a reduction over no items, not as a constant.

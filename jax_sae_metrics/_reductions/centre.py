@@ -1,4 +1,4 @@
-"""A value near the mean of each feature, found without reading them all; deviations from it."""
+"""A value near the mean of each feature, found from few items; and deviations from it."""
 
 import dataclasses
 
@@ -13,14 +13,14 @@ from .plain import plain_sum
 from .reduction import Function, Reduction, Vectors
 from .values import flatten_items, values_of
 
-# Of n rows with an outlier among them, k rows spread over all put the centre at most n / k^2
-# variances (squared distances) from the mean: centred sums then lose few digits, if any.
+# With one outlier among n rows, the mean of k evenly spread rows is at most n / k^2 variances
+# (squared distances) from the mean of all. Centred sums then lose few digits, if any.
 _NUM_SAMPLED = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Deviation:
-    """How far a function of the entries is from a centre, which is given last."""
+    """A function of the entries minus a centre, which is the last argument."""
 
     function: Function
 
@@ -31,7 +31,7 @@ class Deviation:
 
 @dataclasses.dataclass(frozen=True)
 class SquaredDeviation:
-    """The square of how far a function of the entries is from a centre."""
+    """The square of a function of the entries minus a centre."""
 
     function: Function
 
@@ -48,8 +48,8 @@ def near_mean(
 ) -> Float32[Array, "*component feature"]:
     """The mean of the function over 64 unmasked items, or over all if there are fewer.
 
-    With `axis_name`, over so many of each device. 0 where everything is masked out. Of values that
-    are all the same, exactly that value.
+    With `axis_name`, it is the mean over 64 items of each device. It is 0 where everything is
+    masked out, and exactly the common value where all values are equal.
     """
     if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
         return _mean_of_all(function, arrays, mask, num_item_axes)
@@ -61,14 +61,14 @@ def near_mean(
     starts = np.arange(num_sampled) * num_items // num_sampled
     valid = jnp.ones((num_sampled, *flat[0].shape[1:-1]), bool)
     if flat_mask is not None:
-        # The next unmasked item from each of the starts on.
+        # The first unmasked item at or after each start.
         number = lax.broadcasted_iota(jnp.int32, flat_mask.shape, 0)
         following = jnp.where(flat_mask, number, jnp.int32(num_items))
         following = lax.cummin(following, axis=0, reverse=True)[starts]
         valid = following < num_items
         sampled = [jnp.take_along_axis(x, following[..., None], axis=0, mode="clip") for x in flat]
     elif num_items % num_sampled == 0:
-        # A slice, where a gather would read from all devices.
+        # A slice: a gather would read from all devices.
         sampled = [x.reshape(num_sampled, -1, *x.shape[1:])[:, 0] for x in flat]
     else:
         sampled = [x[starts] for x in flat]

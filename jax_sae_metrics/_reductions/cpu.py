@@ -14,16 +14,16 @@ from .plain import reduce_at_once
 from .reduction import Reduction, Vectors
 from .values import flatten_items, lowest, reduce_together, values_of
 
-# XLA:CPU fuses a sum with what it reads up to about so many items; of more, it writes that out.
+# XLA:CPU fuses a sum over up to about 16 items with its inputs. With more, it writes them out.
 _GROUP = 16
-# Running sums of so many entries stay in the cache of a core.
+# Running sums of 2^17 entries stay in the cache of a core.
 _CACHED_SUMS = 2**17
 _MAX_GROUPS = 8
-# With fewer items for each, more groups would take memory that counts beside the activations.
+# With fewer items per group, running sums would need much memory beside the activations.
 _ITEMS_PER_GROUP = 256
-# So many features of an item are added at a time, side by side along the rest of them.
+# A vector is cut into 8 equal parts, which are added to each other.
 _FOLD = 8
-# The counts of a group go into the bytes of an integer: there are few registers.
+# Four counts of a group share the bytes of one integer: there are few registers.
 _BITS, _COUNTS_PER_INTEGER, _BYTE = 8, 4, 0xFF
 
 
@@ -35,8 +35,8 @@ def reduce_in_blocks(
     over_features = [reduction for reduction in reductions if reduction.is_per_vector]
     are_maxima = [reduction.is_maximum for reduction in over_items]
     if not over_items and len(over_features) == 1 and len(vectors.arrays) > 1:
-        # XLA:CPU makes a single sum of several arrays well by itself. In a train step it also has a
-        # better time for it: what a loop reads is held until after the loop.
+        # XLA:CPU by itself does well for a single sum of several arrays. In a train step it also
+        # chooses a better moment: what a loop reads is held until after the loop.
         return reduce_at_once(reductions, vectors, num_item_axes)
     shape = vectors.arrays[0].shape
     item_shape, inner_shape = shape[:num_item_axes], shape[num_item_axes:]
@@ -75,7 +75,7 @@ def reduce_in_blocks(
 
 
 class _Blocks(NamedTuple):
-    """The items from `start` on as blocks of some groups of 16 items."""
+    """Items from `start` on, cut into blocks of `num_groups` groups of 16 items."""
 
     start: int
     num_groups: int
@@ -84,20 +84,20 @@ class _Blocks(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of a block: `(group, item)`."""
+        """The leading axes of a block: `(group, item)`."""
         return self.num_groups, _GROUP
 
     @property
     def stop(self) -> int:
-        """The first item behind the blocks."""
+        """The first item after the blocks."""
         return self.start + math.prod(self.shape) * self.num_blocks
 
     @property
     def are_all(self) -> bool:
-        """Whether the blocks are all items.
+        """Whether the blocks cover all items.
 
-        Then each takes one item in every `num_blocks`: where a batch is sharded over devices, they
-        have groups of their own. Otherwise its items are neighbours, which need no copy.
+        If so, a block takes one item in every `num_blocks`: where a batch is sharded, each device
+        then has its own groups. If not, the items of a block are neighbours, which need no copy.
         """
         return (self.start, self.stop) == (0, self.num_items)
 
@@ -115,7 +115,7 @@ class _Blocks(NamedTuple):
         return jax.tree.map(take, vectors)
 
     def in_order(self, values: Array) -> Array:
-        """Of `[block, group, item, *component]`: all items, `[item, *component]`."""
+        """All items in order, `[item, *component]`, from `[block, group, item, *component]`."""
         return flatten_items(jnp.moveaxis(values, 0, 2) if self.are_all else values, 3)
 
 
@@ -126,11 +126,11 @@ def _scan(
     sum_features: Callable[[Vectors], list[Array]],
     are_maxima: list[bool],
 ) -> tuple[list[Array], list[Array]]:
-    """What all blocks together give: reductions over items, per group, and sums of each item."""
+    """Go through all blocks; return reductions over items, per group, and sums of each item."""
 
     def step(running: list[Array], index: Array) -> tuple[list[Array], list[Array]]:
-        # Tied to the counter, arrays of bf16 are not made float32 as a whole before the loop; tied
-        # to the first results, a block is not, to be read by both.
+        # The first barrier stops XLA from converting the whole array to float32 before the loop.
+        # The second stops XLA from storing a converted block for both of its readers.
         whole, index = lax.optimization_barrier((vectors, index))
         groups = reduce_groups(blocks.take(whole, index))
         whole, index, groups = lax.optimization_barrier((whole, index, groups))
@@ -147,7 +147,7 @@ def _scan(
 
 
 def _reduce_items(values: list[Array], are_maxima: list[bool]) -> list[Array]:
-    """Of `[group, item, column]`, with at most 16 items: the sum, count or maximum per group."""
+    """The sum, count or maximum of each group of `[group, item, column]`, at most 16 items."""
     counted = [i for i, each in enumerate(values) if each.dtype == bool]
     packs = [
         counted[i : i + _COUNTS_PER_INTEGER] for i in range(0, len(counted), _COUNTS_PER_INTEGER)
@@ -160,7 +160,7 @@ def _reduce_items(values: list[Array], are_maxima: list[bool]) -> list[Array]:
         for pack in packs
     ]
     others = [i for i in range(len(values)) if i not in counted]
-    # Integers over items are no such sum as XLA:CPU leaves to a library.
+    # XLA:CPU calls no library for sums of integers.
     reduce = _reduce_together if others else reduce_together
     reduced = reduce(
         [*packed, *(values[i] for i in others)],
@@ -183,7 +183,7 @@ def _sum_features(values: list[Array]) -> list[Array]:
     folded = size // _FOLD * _FOLD
     parts = [lax.slice_in_dim(each, 0, folded, axis=-1) for each in values]
     parts = [part.reshape(*leading, _FOLD, size // _FOLD) for part in parts]
-    # Without the barrier, XLA would merge the levels into one again.
+    # Without the barrier, XLA would merge the levels into one.
     sums = _sum_features(lax.optimization_barrier(_sum_together(parts, axis=-2)))
     if folded == size:
         return sums
@@ -196,18 +196,18 @@ def _sum_together(arrays: list[Array], axis: int) -> list[Array]:
 
 
 def _reduce_together(arrays: list[Array], are_maxima: list[bool], axis: int) -> list[Array]:
-    """The sum or maximum of each array over an axis, as one reduction of at least two."""
+    """The sum or maximum of each array over an axis, as one reduction of at least two arrays."""
     if are_maxima != [False]:
         return reduce_together(arrays, are_maxima, axis)
-    # XLA:CPU leaves the sum of a single array to a library, which reads it from memory. Two sums it
-    # makes itself, fused with what they read: the second is of zeros.
+    # XLA:CPU leaves the sum of a single array to a library, which reads it from memory. It computes
+    # two sums itself, fused with their inputs, so a second sum, over zeros, goes along.
     zeros = jnp.zeros(arrays[0].shape, jnp.uint8)
     total, zero = reduce_together([*arrays, zeros], [False, False], axis)
     return [total + zero.astype(total.dtype)]
 
 
 def _combined(parts: list[Array], is_maximum: bool) -> Array:
-    """Of `[group, column]`: the sum or maximum of all groups."""
+    """The sum or maximum over all groups of parts `[group, column]`."""
     if is_maximum:
         maxima = (jnp.max(part, 0, initial=lowest(part.dtype)) for part in parts)
         return functools.reduce(jnp.maximum, maxima)
@@ -215,7 +215,7 @@ def _combined(parts: list[Array], is_maximum: bool) -> Array:
 
 
 def _concatenate(parts: tuple[Array, ...]) -> Array:
-    # One part alone stays where it is on its devices.
+    # A single part stays where it is on its devices.
     return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
 
 

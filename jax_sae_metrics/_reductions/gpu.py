@@ -12,25 +12,25 @@ from .plain import plain_reduce, plain_sum, reduce_at_once
 from .reduction import Reduction, Vectors
 from .values import flatten_items, reduce_together, values_of
 
-# XLA:GPU reduces so many entries in a plain loop, which may have any number of results. Twice as
-# many are combined in pairs before, so that partial results are a 32nd of the activations each.
+# XLA:GPU reduces 16 entries in a plain loop, which may have any number of results. Before that, 32
+# entries are combined in pairs, so that each partial result is a 32nd of the activations.
 _HALF = 16
 _TILE = 2 * _HALF
-# So many neighbours of a vector are read side by side for its sum.
+# At most 16 neighbouring entries of a vector are read side by side for its sum.
 _MAX_LANES = 16
 # A reduction over all items takes shared memory: one pass has enough for two.
 _MAX_AT_ONCE = 2
-# Of tiled arrays, `[group, item, component, column, step, lane]`.
+# Axes of tiled arrays, `[group, item, component, column, step, lane]`.
 _ITEM_AXIS, _STEP_AXIS = 1, 4
 
 
 def reduce_in_tiles(
     reductions: tuple[Reduction, ...], vectors: Vectors, num_item_axes: int
 ) -> list[Array]:
-    """Reduce tiles of 32 items and 32 features in one pass, then what comes of them.
+    """Reduce tiles of 32 items and 32 features in one pass, then reduce the results.
 
     Left to itself, XLA:GPU reads the activations once for reductions over items and once more for
-    those over features. A loop over tiles has results of both kinds, equally many.
+    reductions over features. A loop over tiles has results of both kinds, equally many of each.
     """
     flat = jax.tree.map(lambda x: flatten_items(x, num_item_axes), vectors)
     num_items, *_, num_features = flat.arrays[0].shape
@@ -69,10 +69,10 @@ def _reduce_tiles(reductions: tuple[Reduction, ...], vectors: Vectors) -> list[A
     )
     tiled = jax.tree.map(lambda constant: constant.reshape(1, 1, *inner), reductions)
     halved = [_halved(index, reduction, tiles) for index, reduction in enumerate(tiled)]
-    # In this shape the results come in the order of the tiles, whatever was swapped.
+    # In this shape, results come in the order of the tiles, even where axes were swapped.
     halved = [values.reshape(num_groups, _HALF, -1) for values in halved]
     are_maxima = [reduction.is_maximum for reduction in reductions]
-    # Without the barrier, XLA would merge both levels into one again.
+    # Without the barrier, XLA would merge both levels into one.
     parts = lax.optimization_barrier(reduce_together(halved, are_maxima, axis=1))
     per_feature = (num_groups, *components, num_features)
     per_vector = (num_groups, inner[0], inner[1], _TILE, lanes)
@@ -89,31 +89,31 @@ def _reduce_tiles(reductions: tuple[Reduction, ...], vectors: Vectors) -> list[A
 
 
 def _halved(index: int, reduction: Reduction, tiles: Vectors) -> Array:
-    """The values of one half of the reduced axis, combined with those of the other."""
+    """Both halves of the reduced axis, combined entry by entry."""
     values = values_of(reduction, tiles, index)
     axis = _STEP_AXIS if reduction.is_per_vector else _ITEM_AXIS
     first, second = (
         lax.slice_in_dim(values, start, start + _HALF, axis=axis) for start in (0, _HALF)
     )
     if reduction.kind == "last_per_feature":
-        # The number of the item in its tile, from 1 on; 0 for none.
+        # The number of the item in its tile (the first is 1); 0 if there is none.
         item = lax.broadcasted_iota(jnp.uint8, first.shape, _ITEM_AXIS) + np.uint8(1)
         nowhere = jnp.zeros((), jnp.uint8)
         return jnp.where(second, item + np.uint8(_HALF), jnp.where(first, item, nowhere))
     if reduction.is_maximum:
         return lax.max(first, second)
     both = lax.add(_in_few_bytes(first), _in_few_bytes(second))
-    # Items change places with the steps along them: then all is reduced alike.
+    # Items and steps are swapped, so that one reduction serves both kinds.
     return jnp.swapaxes(both, _ITEM_AXIS, _STEP_AXIS) if reduction.is_per_vector else both
 
 
 def _in_few_bytes(values: Array) -> Array:
-    # A byte holds the count of a tile; what is written of it is read again.
+    # A byte holds the count of a tile. Small partial results cost little to write and read again.
     return values.astype(jnp.uint8) if values.dtype == bool else values
 
 
 def _position(item_in_tile: Array, vectors: Vectors) -> Array:
-    """Of `[group, *component, feature]`, the last item in each tile: its position in the batch."""
+    """The position in the batch of the last item. Tiles are `[group, *component, feature]`."""
     item = item_in_tile.astype(jnp.int32)
     before = lax.broadcasted_iota(jnp.int32, item.shape, 0) * _TILE
     item = jnp.max(jnp.where(item > 0, before + item, 0), 0, initial=0)

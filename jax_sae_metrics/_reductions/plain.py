@@ -8,18 +8,20 @@ from jaxtyping import Array
 from .reduction import Reduction, Vectors
 from .values import lowest, values_of
 
-# Beyond it, float32 cannot count one by one.
+# Beyond this, float32 cannot count in steps of one.
 _MAX_FLOAT_COUNT = 2**24
 
 
 def reduce_at_once(
     reductions: tuple[Reduction, ...], vectors: Vectors, num_item_axes: int
 ) -> list[Array]:
-    """Each by itself. XLA:TPU makes them a single pass over the arrays, if all are float32."""
+    """Reduce each by itself. XLA:TPU merges them into one pass if all are float32."""
     *batch, num_features = vectors.arrays[0].shape
     items, num_items = tuple(range(num_item_axes)), math.prod(batch[:num_item_axes])
 
     def reduce(index: int, reduction: Reduction) -> Array:
+        # Maxima alone get arrays of their own. XLA:TPU merges equal parts of sums into one pass
+        # anyway, while a maximum with an input that it can merge costs a second read.
         values = values_of(reduction, vectors, index if reduction.is_maximum else None)
         if reduction.is_per_vector:
             return plain_sum(values, (-1,), num_features)
@@ -29,21 +31,21 @@ def reduce_at_once(
 
 
 def plain_reduce(values: Array, is_maximum: bool, axes: tuple[int, ...], highest: int) -> Array:
-    """The sum, or the maximum, where integers are at most `highest`."""
+    """The sum or the maximum; integers are at most `highest`."""
     if not is_maximum:
         return plain_sum(values, axes, highest)
     dtype = jnp.int32 if values.dtype == jnp.int32 else jnp.float32
-    initial = lowest(values.dtype).item()  # 0 of positions, whatever they are compared as
+    initial = lowest(values.dtype).item()  # 0 for positions, as int32 and as float32
     if dtype == jnp.int32 and highest <= _MAX_FLOAT_COUNT:
         values = values.astype(jnp.float32)
     return jnp.max(values, axes, initial=initial).astype(dtype)
 
 
 def plain_sum(values: Array, axes: tuple[int, ...], highest: int) -> Array:
-    """The sum of floats as float32, the sum of integers, or the count of booleans as int32.
+    """The sum of floats as float32, or the sum of integers or count of booleans as int32.
 
-    Counts, at most `highest`, are added up as float32 wherever that is exact: what has one dtype
-    becomes one pass and, over devices, one all-reduce.
+    Counts, at most `highest`, are added as float32 wherever that is exact: sums of one dtype become
+    one pass and, over devices, one all-reduce.
     """
     if jnp.issubdtype(values.dtype, jnp.floating):
         return jnp.sum(values, axes).astype(jnp.float32)

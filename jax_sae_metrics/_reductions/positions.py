@@ -1,4 +1,4 @@
-"""Which item is which, in the order of the batch."""
+"""The numbers of the items, in the order of the batch."""
 
 import math
 
@@ -14,7 +14,7 @@ def item_positions(
     component_shape: tuple[int, ...],
     mask: Bool[Array, "*item_and_component"] | None,
 ) -> Int32[Array, "*item_and_component"]:
-    """Which unmasked item of its component each one is, from 1 on; 0 where masked out."""
+    """The number of each unmasked item in its component (the first is 1); 0 where masked out."""
     shape = (*item_shape, *component_shape)
     if mask is None:
         numbers = jnp.arange(1, math.prod(item_shape) + 1, dtype=jnp.int32)

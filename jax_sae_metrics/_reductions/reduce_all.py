@@ -28,8 +28,8 @@ def reduce_all(
 ) -> list[Array]:
     """The results, in order, from one read of the arrays `[*item, *component, feature]`.
 
-    Centres, which some of the reductions take as constants, are found before; with `axis_name`,
-    those of all devices together. All else is that of this device.
+    Centres, which some reductions take as constants, are found first; with `axis_name`, from all
+    devices together. All other results are for this device alone.
     """
     asked = (r for reduction in reductions for r in (reduction, *reduction.constants))
     centres = {r.key: r for r in asked if isinstance(r, Reduction) and r.kind == "centre"}
@@ -60,7 +60,7 @@ def _in_one_read(
         shape = arrays[0].shape
         positions = item_positions(shape[:num_item_axes], shape[num_item_axes:-1], mask)
     vectors = Vectors(arrays, mask, positions)
-    # Explicitly sharded axes cannot be taken apart.
+    # Explicitly sharded axes cannot be cut into blocks or tiles.
     if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
         return reduce_at_once(reductions, vectors, num_item_axes)
     forms = {p: functools.partial(f, num_item_axes=num_item_axes) for p, f in _FORMS.items()}

@@ -1,4 +1,4 @@
-"""What is found of arrays."""
+"""One reduction of arrays, as data."""
 
 import functools
 from collections.abc import Callable, Hashable
@@ -16,7 +16,7 @@ Kind: TypeAlias = Literal[
 
 
 class Vectors(NamedTuple):
-    """All that has an entry, or a vector, for each item: `[*item, *component, ...]`."""
+    """Arrays with an entry, or a vector, for each item: `[*item, *component, ...]`."""
 
     arrays: tuple[Array, ...]
     mask: Array | None = None
@@ -31,10 +31,10 @@ class Reduction(eqx.Module):
     | `sum_per_feature` | the sum over items, or the count of True |
     | `sum_per_vector` | the sum over features, or the count of True |
     | `max_per_feature` | the largest value over items |
-    | `last_per_feature` | which item, from 1 on, the function was last True of; 0 for none |
+    | `last_per_feature` | the number of the last item with True (the first is 1); 0 if none |
     | `centre` | a value near the mean over items, found before all others |
 
-    After those of the arrays, the function takes one entry of each constant: an array
+    After the entries of the arrays, the function takes one entry of each constant: an array
     `[*component, feature]`, or a centre.
     """
 
@@ -44,7 +44,7 @@ class Reduction(eqx.Module):
 
     @property
     def key(self) -> Hashable:
-        """What is equal for two reductions that give the same of the same arrays."""
+        """Equal for two reductions that give the same result for the same arrays."""
         constants = (c.key if isinstance(c, Reduction) else id(c) for c in self.constants)
         return self.kind, self.function, *constants
 
@@ -59,13 +59,13 @@ class Reduction(eqx.Module):
         return self.kind in ("max_per_feature", "last_per_feature")
 
 
-# What a function returns, where it matters.
+# What a function must return, for kinds that do not take both booleans and floats.
 _RETURNS = {"last_per_feature": (jnp.bool_,), "max_per_feature": (jnp.floating,)}
 
 
 @functools.lru_cache(maxsize=1024)
 def check_function(function: Function, num_numbers: int, kind: Kind) -> None:
-    """Raise unless the function makes of so many numbers one of the type that the kind reduces."""
+    """Raise unless the function takes `num_numbers` and returns what the kind can reduce."""
     number = jax.ShapeDtypeStruct((), jnp.float32)
     allowed = _RETURNS.get(kind, (jnp.bool_, jnp.floating))
     returned = " or ".join("a boolean" if one is jnp.bool_ else "a float" for one in allowed)
@@ -81,6 +81,6 @@ def check_function(function: Function, num_numbers: int, kind: Kind) -> None:
     is_allowed = any(jnp.issubdtype(dtype, one) for one in allowed)
     if getattr(value, "shape", None) != () or not is_allowed:
         raise TypeError(
-            f"{rule}, got {value}. It sees no other entries, of no other feature or vector; what "
-            "differs from feature to feature, such as decoder norms, is a constant."
+            f"{rule}, got {value}. It sees no entries of other features or vectors; a number for "
+            "each feature, such as a decoder norm, is a constant."
         )

@@ -1,4 +1,4 @@
-"""The values of all entries that are reduced, and their reduction in one go."""
+"""The values of a function at all entries, and their reduction."""
 
 import math
 
@@ -13,10 +13,10 @@ from .reduction import Function, Reduction, Vectors
 
 
 def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) -> Array:
-    """The function's value for every entry; where masked out, one that changes no result.
+    """The function's value for every entry; masked entries get one that changes no result.
 
-    With an index, the function has arrays of its own: see `_as_their_own`. Of `last_per_feature`,
-    positions in place of True, if there are positions.
+    With an index, XLA does not see that the function shares its inputs: see `_as_their_own`. For
+    `last_per_feature`, positions stand in place of True, if there are positions.
     """
     arrays = vectors.arrays if index is None else _as_their_own(vectors.arrays, index)
     wide = [at_least_float32(array) for array in arrays]
@@ -27,24 +27,25 @@ def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) 
         # Select, never multiply: NaN * 0 is NaN.
         values = jnp.where(vectors.mask[..., None], values, jnp.asarray(masked, values.dtype))
     if reduction.kind == "last_per_feature" and vectors.positions is not None:
-        # Not `where`, which for no items takes its result from the positions alone: those of all
-        # devices are the same, and a scan over what each device has must not begin with that.
+        # Not `where`: for no items, its result would come from the positions alone, which are the
+        # same on all devices. A scan over each device's own items must not begin with such a value.
         values = vectors.positions[..., None] * values.astype(vectors.positions.dtype)
     return values
 
 
 def _spread(constant: Array, array: Array) -> Array:
-    """The constant of each feature, of the shape, dtype and sharding of the array."""
+    """The constant of each feature, in the shape, dtype and sharding of the array."""
     sharding = jax.typeof(array).sharding
     explicit = {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
     return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **explicit)
 
 
 def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
-    """The same arrays, but not to XLA.
+    """Hide from XLA that two functions share their inputs.
 
-    Functions may have a part in common, such as `x > 0`. XLA would make that first, in a pass of
-    its own that writes it out for all of them. It does not see that this condition always holds.
+    Functions may have a part in common, such as `x > 0`. XLA would compute that part first, in a
+    separate pass that writes it out for all of them. XLA does not see that `always` holds
+    everywhere.
     """
     shape = arrays[0].shape
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (1, 0))
@@ -60,7 +61,7 @@ def _of_each_entry(function: Function, ndim: int) -> Function:
 
 
 def lowest(dtype: jnp.dtype) -> np.ndarray:
-    """What no value of a maximum is below: minus infinity, or the position 0."""
+    """The identity of a maximum: minus infinity, or 0 for positions."""
     is_float = jnp.issubdtype(dtype, jnp.floating)
     return np.asarray(-np.inf if is_float else 0, dtype)
 
@@ -84,6 +85,6 @@ def reduce_together(arrays: list[Array], are_maxima: list[bool], axis: int) -> l
 
 
 def flatten_items(array: Array, num_item_axes: int) -> Array:
-    """One axis for all items."""
+    """Merge the axes of items into one."""
     num_items = math.prod(array.shape[:num_item_axes])
     return array.reshape(num_items, *array.shape[num_item_axes:])

@@ -1,4 +1,4 @@
-"""The base of metrics that are made of how often each learned feature fired."""
+"""The base of metrics that are found from how often each learned feature fired."""
 
 import abc
 from typing import Any
@@ -27,7 +27,7 @@ class FiringCounts(eqx.Module):
 
 
 class AbstractFiringMetric(AbstractMetric[FiringCounts]):
-    """A metric with this state: all that is left is what it makes of the counts."""
+    """A metric whose state is `FiringCounts`; it defines only what the counts mean."""
 
     num_learned_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)

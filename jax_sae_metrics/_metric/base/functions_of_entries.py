@@ -1,6 +1,7 @@
-"""Functions of single activations that metrics sum. What compares equal is summed once.
+"""Functions of single activations that metrics sum. Equal functions are summed once.
 
-They are written in `lax`, which is traced twice as fast as `jnp`: each platform's form traces them.
+They are written in `lax`, which is traced twice as fast as `jnp`, since the form of every platform
+traces them.
 """
 
 import dataclasses
@@ -32,12 +33,12 @@ class AbsoluteAbove:
 
 
 def is_nonzero(activation: Float[Array, ""]) -> Bool[Array, ""]:
-    """Whether an activation is not zero; NaN is not."""
+    """Whether an activation is not zero; NaN counts as not zero."""
     return lax.ne(activation, lax.full_like(activation, 0))
 
 
 def activity_test(threshold: float, absolute: bool) -> Function:
-    """What counts an activation as active, in L0: not zero, or beyond a threshold."""
+    """Return the test for active activations in L0: not zero, or beyond a threshold."""
     if not absolute:
         return Above(threshold)
     return AbsoluteAbove(threshold) if threshold else is_nonzero

@@ -1,4 +1,4 @@
-"""The base of metrics that are the mean over items of one number each, or several means."""
+"""Bases of metrics that are the mean over items of one number each, or several such means."""
 
 import abc
 from typing import Any
@@ -15,7 +15,7 @@ from .standard_error import standard_error_of_mean
 
 
 class Mean(eqx.Module):
-    """A total of one number for each item, a total of their squares, and how many there were."""
+    """Totals of one number for each item, and of its square; and the number of items."""
 
     total: Total
     total_of_squares: Total
@@ -50,8 +50,8 @@ class Mean(eqx.Module):
 class AbstractMean(AbstractMetric[Mean]):
     """A metric that is the mean over items of one number each.
 
-    `_observe` returns the items, and numbers of each item or questions about them. `_of_each` makes
-    of those the number that is averaged. Value, standard error and state are defined here.
+    `_observe` returns the items, then numbers of each item or questions about them. `_of_each`
+    turns these into the number that is averaged. Value, standard error and state are defined here.
 
     !!! Example
 
@@ -75,7 +75,10 @@ class AbstractMean(AbstractMetric[Mean]):
     """
 
     def _of_each(self, *numbers: Any) -> Shaped[Array, "*#item_and_component"]:
-        """The number of each item, of what `_observe` returned after the items."""
+        """Return the number of each item.
+
+        The arguments are what `_observe` returned after the items.
+        """
         (number,) = numbers
         return number
 
@@ -96,7 +99,8 @@ class AbstractMean(AbstractMetric[Mean]):
 class AbstractMeans(AbstractMetric[dict[str, Mean]]):
     """A metric that is several means over the same items, by name.
 
-    `_observe` returns the items, and by name a number of each item or a question about it.
+    `_observe` returns the items and a dictionary. By name, this has one number of each item, or a
+    question about it.
     """
 
     @property
@@ -105,7 +109,7 @@ class AbstractMeans(AbstractMetric[dict[str, Mean]]):
         """The names of the means, in order."""
 
     def _of_each(self, number: Any) -> Shaped[Array, "*#item_and_component"]:
-        """What is averaged, of the number of each item."""
+        """Return what is averaged; the argument is the number of each item."""
         return number
 
     def _init(self) -> dict[str, Mean]:

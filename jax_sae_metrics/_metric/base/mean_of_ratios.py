@@ -13,9 +13,9 @@ from .mean import Mean
 
 
 class MeanOfRatios(eqx.Module):
-    """The mean over items of a ratio, and the number of those that have none.
+    """The mean over items of a ratio, and the number of items without a ratio.
 
-    Elsewhere, one vector of zeros makes the mean of a whole run NaN.
+    In other tools, one vector of zeros makes the mean of a whole run NaN.
     """
 
     of_defined: Mean
@@ -23,20 +23,23 @@ class MeanOfRatios(eqx.Module):
 
 
 class AbstractMeanOfRatios(AbstractMetric[MeanOfRatios]):
-    """A metric that is the mean over items of a ratio. An item whose ratio is to zero is skipped.
+    """A metric that is the mean over items of a ratio. Items with a zero denominator are skipped.
 
-    `_observe` returns the items, and numbers of each item or questions about them. `_of_each` makes
-    of those the numerator and the denominator of each item.
+    `_observe` returns the items, then numbers of each item or questions about them. `_of_each`
+    turns these into the numerator and the denominator of each item.
     """
 
     @abc.abstractmethod
     def _of_each(
         self, *numbers: Any
     ) -> tuple[Float32[Array, "*item_and_component"], Float32[Array, "*item_and_component"]]:
-        """Numerator and denominator of each item, of what `_observe` returned after the items."""
+        """Return the numerator and the denominator of each item.
+
+        The arguments are what `_observe` returned after the items.
+        """
 
     def num_skipped(self, state: State[MeanOfRatios]) -> Int[Array, "*component"]:
-        """Return how many vectors were skipped: what they would be divided by is zero."""
+        """Return how many vectors were skipped because their denominator is zero."""
         self._check(state)
         return state.accumulators.num_skipped.to_int()
 
@@ -47,7 +50,7 @@ class AbstractMeanOfRatios(AbstractMetric[MeanOfRatios]):
     def _finish(self, found: Any) -> dict[str, Any]:
         items, *numbers = found
         numerators, denominators = self._of_each(*numbers)
-        # An item that is NaN above or below the line is not skipped: it must show.
+        # An item with NaN as numerator or denominator is not skipped: it must show.
         is_undefined = (denominators == 0) & ~jnp.isnan(numerators)
         return {
             "of_defined": Mean.added_by(items.only(~is_undefined), numerators / denominators),

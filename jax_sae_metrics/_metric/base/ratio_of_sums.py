@@ -11,7 +11,7 @@ from .standard_error import standard_error
 
 
 class RatioOfSums(eqx.Module):
-    """Totals of two numbers for each item, of their squares and products, and how many items."""
+    """Totals of two numbers for each item, of their squares and products; and the item count."""
 
     numerator: Total
     denominator: Total

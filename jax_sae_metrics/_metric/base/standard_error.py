@@ -19,13 +19,13 @@ def standard_error(
     squares: tuple[Float32[Array, "*shape"], Float32[Array, "*#shape"], Float32[Array, "*#shape"]],
     count: Float32[Array, "*#shape"],
 ) -> Float32[Array, "*shape"]:
-    r"""The standard error of $\sum a / \sum b$ by the delta method, items being independent.
+    r"""The standard error of $\sum a / \sum b$ by the delta method, for independent items.
 
-    `squares` are $\sum a^2$, $\sum a b$ and $\sum b^2$. Of a mean, all $b$ are 1.
+    `squares` are $\sum a^2$, $\sum a b$ and $\sum b^2$. For a mean, all $b$ are 1.
     """
     value = numerator / denominator
     of_numerator, of_product, of_denominator = squares
     residual = of_numerator - 2 * value * of_product + jnp.square(value) * of_denominator
-    # Rounding alone can make it negative; NaN stays NaN. Of a single item there is no spread.
+    # Rounding alone can make it negative; NaN stays NaN. A single item has no spread.
     variance = jnp.maximum(residual, 0) * jnp.where(count > 1, count / (count - 1), jnp.nan)
     return jnp.sqrt(variance) / jnp.abs(denominator)

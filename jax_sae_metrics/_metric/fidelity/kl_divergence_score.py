@@ -17,26 +17,26 @@ from .reconstruction_score import ABLATIONS
 class KLDivergenceScore(AbstractMetric[RatioOfSums]):
     r"""KL divergence of the model's predictions, and the portion that the reconstruction avoids.
 
-    With the probabilities of the unchanged model $p$, with the reconstruction put in place of the
-    activations $q_\text{recon}$ and with zeros put there $q_\text{zero}$, over the vocabulary and
-    over all $v$ unmasked items of all batches,
+    The unchanged model gives probabilities $p$. With the reconstruction in place of the activations
+    it gives $q_\text{recon}$, and with zeros there $q_\text{zero}$. Over the vocabulary and over
+    all $v$ unmasked items of all batches,
 
     $$\text{KL}_\text{recon} = \frac{1}{v} \sum_{i=1}^{v} \sum_t
     p_{it} (\log p_{it} - \log q_{\text{recon},it}),
     \qquad
     s = \frac{\text{KL}_\text{zero} - \text{KL}_\text{recon}}{\text{KL}_\text{zero}}$$
 
-    The score is 1 if no prediction moves, 0 if they move as far as with zeros. It is the ratio of
-    the sums over all batches. It takes no targets: every position of a text counts, the last one
-    too, where the losses need a next token.
+    The score is 1 if no prediction moves, and 0 if predictions move as far as with zeros. It is the
+    ratio of the sums over all batches. It takes no targets: every position of a text counts, even
+    the last one, which has no loss.
 
-    A token that the unchanged model gives probability 0, as where part of the vocabulary is masked
-    by logits of -inf, adds nothing. Where the other model rules out a token (-inf) that the
-    unchanged one does not, the divergence is inf. Logits are taken as float32 before anything else,
-    and no probability passes through a logarithm: all comes from log-softmaxes. What is summed are
-    the terms $p\,(d + e^{-d} - 1)$ with $d = \log p - \log q$. Their sum is the same, since both
-    $p$ and $q$ sum to 1, and none of them is negative, so that the divergence of nearly the same
-    predictions is neither lost in rounding nor negative.
+    A token with probability 0 in the unchanged model adds nothing; logits of -inf that mask part of
+    the vocabulary have this effect. If the other model rules out a token (-inf) that the unchanged
+    model does not, the divergence is inf. Logits are taken as float32 before anything else. All
+    logarithms come from log-softmaxes, and none is taken of a probability. The terms that are
+    summed are $p\,(d + e^{-d} - 1)$ with $d = \log p - \log q$. Their sum is the same, since both
+    $p$ and $q$ sum to 1, and no term is negative. The divergence of nearly equal predictions is
+    therefore neither lost in rounding nor negative.
 
     **Inputs** of `observe`, `update` and `forward`: `source_logits`, `logits_with_reconstruction`
     and `logits_with_zero_ablation`, floating point, all three `[*items, vocabulary]` with
@@ -73,10 +73,10 @@ class KLDivergenceScore(AbstractMetric[RatioOfSums]):
 
     ??? note "Differences from other tools"
 
-        The values are those of SAELens 6.54 (`kl_div_with_sae`, `kl_div_with_ablation` and
-        `kl_div_score`), with the mask over all tokens and not the shorter one of its losses.
-        SAEBench takes logarithms of probabilities: one that underflows to 0 makes the result NaN,
-        which it stores as -1.
+        The values equal `kl_div_with_sae`, `kl_div_with_ablation` and `kl_div_score` of SAELens
+        6.54, with the mask over all tokens and not the shorter mask of its losses. SAEBench takes
+        logarithms of probabilities: one that underflows to 0 makes the result NaN, which it stores
+        as -1.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
@@ -116,11 +116,11 @@ def _kl_divergence(
 ) -> Float[Array, "*item_and_component"]:
     """The divergence of q from p, in nats."""
     p, q, difference = jnp.exp(log_p), jnp.exp(log_q), log_p - log_q
-    # The first cancels for distant probabilities (and overflows), the second for close ones.
+    # `close` cancels for distant probabilities (and overflows), `distant` for close ones.
     close = p * (difference + jnp.expm1(-difference))
     distant = p * difference + (q - p)
     terms = jnp.where(jnp.abs(difference) < 1, close, distant)
     # 0 log 0 is 0, and -inf - (-inf) is NaN.
     divergence = jnp.sum(jnp.where(p == 0, q, terms), axis=-1)
-    # Not every platform's expm1 rounds such that no term is negative. NaN stays NaN.
+    # On some platforms, expm1 rounds so that a term is negative. NaN stays NaN.
     return jnp.maximum(divergence, 0)

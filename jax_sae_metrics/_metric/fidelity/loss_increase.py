@@ -12,15 +12,15 @@ from ..base import AbstractMean
 class LossIncrease(AbstractMean):
     r"""Mean increase of the model's loss when reconstructions replace activations.
 
-    With the losses of the unchanged model $l$ and with the reconstruction put in place of the
-    activations $l_\text{recon}$, over all $v$ unmasked items of all batches,
+    With losses $l$ of the unchanged model, and losses $l_\text{recon}$ with the reconstruction in
+    place of the activations, over all $v$ unmasked items of all batches,
 
     $$\frac{1}{v} \sum_{i=1}^{v} (l_{\text{recon},i} - l_i)$$
 
-    0 if nothing is lost; negative if the reconstruction happens to help. The differences are taken
-    item by item before they are summed, so that no sum of large losses cancels, and the standard
-    error is that of the differences: much smaller than those of the two losses, which rise and fall
-    together.
+    It is 0 if nothing is lost, and negative if the reconstruction happens to help. The differences
+    are taken item by item before they are summed, so that no sum of large losses cancels. The
+    standard error is found from the differences. It is much smaller than the errors of the two
+    losses, which rise and fall together.
 
     **Inputs** of `observe`, `update` and `forward`: `source_model_loss` and
     `source_model_loss_with_reconstruction`, floating point, both `[*items]` with `component_idx`,
@@ -51,7 +51,7 @@ class LossIncrease(AbstractMean):
 
     ??? note "Differences from other tools"
 
-        SAELens and dictionary_learning report the two mean losses, whose difference this is.
+        This is the difference of the two mean losses that SAELens and dictionary_learning report.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

@@ -17,8 +17,8 @@ class ModelLoss(AbstractMeans):
 
     $$\frac{1}{v} \sum_{i=1}^{v} l_i$$
 
-    They are what `ReconstructionScore` and `LossIncrease` compare. Those have smaller standard
-    errors than these would suggest, since the losses of one item rise and fall together.
+    `ReconstructionScore` and `LossIncrease` compare these losses. Their standard errors are smaller
+    than these would suggest, since the losses of one item rise and fall together.
 
     **Inputs** of `observe`, `update` and `forward`: `source_model_loss`,
     `source_model_loss_with_reconstruction` and `source_model_loss_with_zero_ablation`, floating
@@ -54,7 +54,7 @@ class ModelLoss(AbstractMeans):
     ??? note "Differences from other tools"
 
         SAELens calls them `ce_loss_without_sae`, `ce_loss_with_sae` and `ce_loss_with_ablation`,
-        dictionary_learning `loss_original`, `loss_reconstructed` and `loss_zero`. They differ in
+        dictionary_learning `loss_original`, `loss_reconstructed` and `loss_zero`. The two differ in
         which tokens count: see `next_token_mask`.
     """
 

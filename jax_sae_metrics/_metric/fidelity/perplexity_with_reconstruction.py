@@ -16,10 +16,9 @@ class PerplexityWithReconstruction(AbstractMetric[Mean]):
 
     $$\exp\left(\frac{1}{v} \sum_{i=1}^{v} l_{\text{recon},i}\right)$$
 
-    the number of tokens among which the model is as undecided as if it drew one of them evenly.
-    The mean is over all items before the exponential is taken: the mean of the perplexities of
-    batches would be larger. Its standard error is, to first order, the perplexity times the
-    standard error of the mean loss.
+    The model is as undecided as if it drew evenly from this number of tokens. The mean over all
+    items is taken before the exponential: the mean of the perplexities of batches would be larger.
+    Its standard error is, to first order, the perplexity times the standard error of the mean loss.
 
     **Inputs** of `observe`, `update` and `forward`: `source_model_loss_with_reconstruction`,
     floating point, in nats, `[*items]` with `component_idx`, or `[*items, component?]` without it.
@@ -47,8 +46,8 @@ class PerplexityWithReconstruction(AbstractMetric[Mean]):
 
     ??? note "Differences from other tools"
 
-        torchmetrics' `Perplexity` is of the logits and targets that it is given; here of the losses
-        that the other metrics of the model's fidelity read.
+        torchmetrics' `Perplexity` takes logits and targets. This metric takes the losses that the
+        other metrics of the model's fidelity read.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

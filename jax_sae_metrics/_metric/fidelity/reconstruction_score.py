@@ -18,9 +18,11 @@ _AVERAGES = ("ratio_of_sums", "mean_of_ratios")
 
 
 class _ReconstructionScoreState(eqx.Module):
-    """What is lost and what could be, and the difference, which has more digits near a score of 0.
+    """Sums of the loss that is won back, and of the loss that remains.
 
-    The standard error is that of the portion lost: near a score of 1 its terms do not cancel.
+    `recovered` is the loss that the reconstruction wins back: summed by itself, it has more digits
+    near a score of 0. `lost` is the loss that remains, over the loss that was at stake: its
+    standard error is reported, because its terms do not cancel near a score of 1.
     """
 
     recovered: Total
@@ -28,11 +30,10 @@ class _ReconstructionScoreState(eqx.Module):
 
 
 class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
-    r"""Portion of the loss lost to zero ablation that the reconstruction wins back.
+    r"""Portion of the increase in loss by zero ablation that the reconstruction wins back.
 
-    With the losses of the unchanged model $l$, with the reconstruction put in place of the
-    activations $l_\text{recon}$ and with zeros put there $l_\text{zero}$, over all $v$ unmasked
-    items of all batches,
+    With losses $l$ of the unchanged model, $l_\text{recon}$ with the reconstruction in place of the
+    activations and $l_\text{zero}$ with zeros there, over all $v$ unmasked items of all batches,
 
     $$s = \frac{\sum_{i=1}^{v} (l_{\text{zero},i} - l_{\text{recon},i})}
     {\sum_{i=1}^{v} (l_{\text{zero},i} - l_i)}
@@ -40,10 +41,10 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
     s = \frac{1}{v} \sum_{i=1}^{v}
     \frac{l_{\text{zero},i} - l_{\text{recon},i}}{l_{\text{zero},i} - l_i}$$
 
-    1 if nothing is lost, 0 if the reconstruction is no better than zeros, negative if it is worse.
-    The differences are taken item by item before they are summed, so that no sum of large losses
-    cancels. Where the ablation hardly costs anything, there is nothing to win back: the standard
-    error says how much such a score is worth.
+    It is 1 if nothing is lost, 0 if the reconstruction is no better than zeros, and negative if it
+    is worse. The differences are taken item by item before they are summed, so that no sum of large
+    losses cancels. Where the ablation hardly costs anything, there is nothing to win back: the
+    standard error says how much such a score is worth.
 
     **Inputs** of `observe`, `update` and `forward`: `source_model_loss`,
     `source_model_loss_with_reconstruction` and `source_model_loss_with_zero_ablation`, floating
@@ -62,8 +63,8 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
         little weight) or `"mean_of_ratios"` (such an item can outweigh all others; one whose
         ablation changes nothing at all gives inf or NaN).
     - `ablation`: `"zero"`, or `"mean"` to read `source_model_loss_with_mean_ablation` in place of
-        the loss with zeros: with every activation replaced by the mean over tokens. That hurts the
-        model less as a rule, so that this score is the stricter. The two do not compare.
+        the loss with zeros. There, every activation is replaced by its mean over tokens. As a rule
+        this hurts the model less, so that the score is stricter. The two scores cannot be compared.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown average or ablation.
@@ -89,7 +90,7 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
         but its code computes the ratio of sums; both are here, by name. SAELens' `ce_loss_score` is
         the ratio of the means over the whole evaluation, the same as the ratio of sums.
         dictionary_learning's `frac_recovered` is the ratio of the means over one batch. The two
-        count different tokens: see `next_token_mask`.
+        tools count different tokens: see `next_token_mask`.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

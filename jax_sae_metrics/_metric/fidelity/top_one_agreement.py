@@ -19,14 +19,14 @@ class _TopOneAgreementState(eqx.Module):
 class TopOneAgreement(AbstractMetric[_TopOneAgreementState]):
     r"""Portion of items at which the reconstruction leaves the model's first choice as it was.
 
-    With the logits of the unchanged model $z$ and with the reconstruction put in place of the
-    activations $z_\text{recon}$, over all $v$ unmasked items of all batches,
+    With logits $z$ of the unchanged model, and logits $z_\text{recon}$ with the reconstruction in
+    place of the activations, over all $v$ unmasked items of all batches,
 
     $$\frac{1}{v} \sum_{i=1}^{v}
     \left[\arg\max_t z_{\text{recon},it} = \arg\max_t z_{it}\right]$$
 
-    Of tokens that tie for the largest logit, the first is chosen, in both: low-precision logits do
-    tie. An item with a NaN among its logits does not agree. The counts are exact.
+    If tokens tie for the largest logit, the first of them is chosen, in both. Logits of low
+    precision do tie. An item with a NaN among its logits does not agree. The counts are exact.
 
     **Inputs** of `observe`, `update` and `forward`: `source_logits` and
     `logits_with_reconstruction`, floating point, both `[*items, vocabulary]` with `component_idx`,

@@ -45,7 +45,7 @@ class CosineSimilarity(AbstractMeanOfRatios):
     ??? note "Differences from other tools"
 
         SAELens reports it as `cossim`, where one vector of zeros makes the result of a whole run
-        NaN. Others put a small number below the line, so that a vector of zeros counts as 0.
+        NaN. Others put a small number into the denominator, so that a vector of zeros counts as 0.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

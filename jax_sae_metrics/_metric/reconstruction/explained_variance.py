@@ -25,13 +25,13 @@ class ExplainedVariance(AbstractVarianceMetric):
 
     $$1 - \frac{\sum_{n=1}^{N} \sum_d r_{nd}^2}{\sum_{n=1}^{N} \sum_d (x_{nd} - \bar x_d)^2}.$$
 
-    1 for a perfect reconstruction, 0 for one that always gives the mean, negative for a worse one.
-    Tools mean different things by the name. The others, by `definition`:
+    It is 1 for a perfect reconstruction, 0 for one that always gives the mean, and negative for a
+    worse one. Tools mean different things by the name. `definition` selects another:
 
     - `"uncentered"`: $1 - \sum r_{nd}^2 \big/ \sum x_{nd}^2$. 0 for a reconstruction of zeros;
         close to 1 for any that gives the mean, where the mean is large.
     - `"residual_variance"`: $1 - \sum (r_{nd} - \bar r_d)^2 \big/ \sum (x_{nd} - \bar x_d)^2$.
-        Blind to a constant bias: $y = x + c$ has 1.
+        Blind to a constant bias: $y = x + c$ gives 1.
     - `"scalar_mean"`: $1 - \sum r_{nd}^2 \big/ \sum (x_{nd} - \bar x)^2$ with one mean $\bar x$ of
         all entries. Too high where the input features have different means.
     - `"per_dimension_mean"`: the mean over input features of
@@ -49,10 +49,10 @@ class ExplainedVariance(AbstractVarianceMetric):
     same, there is no variance to explain: NaN if the reconstruction is perfect, minus infinity if
     it is not. With `"per_dimension_mean"`, one such input feature is enough.
 
-    `standard_error` is that of a ratio of sums, for `"pooled"` and `"uncentered"`. In the pooled
-    case it takes deviations from the mean of 64 vectors of the batch instead of the final mean,
-    which would need a second read of the data: an error bar is 1 to 3% off where batches have many
-    vectors, up to a quarter too small where they have 2 to 8, and NaN where each has a single one.
+    `"pooled"` and `"uncentered"` have a `standard_error`, as ratios of sums. In the pooled case it
+    takes deviations from the mean of 64 vectors of the batch, since the final mean would need a
+    second read of the data. An error bar is 1 to 3% off where batches have many vectors, up to a
+    quarter too small where they have 2 to 8, and NaN where each has a single one.
 
     **Arguments:**
 
@@ -82,12 +82,12 @@ class ExplainedVariance(AbstractVarianceMetric):
         with `variance_weighted`; sparsify's FVU is 1 minus it, batch by batch. Other definitions:
         residual variance is dictionary_learning's `frac_variance_explained`, there averaged over
         batches; scalar mean is in overcomplete; the per-dimension mean is scikit-learn's
-        `uniform_average`, which has 1 or 0 for a constant dimension. What SAELens calls legacy is
+        `uniform_average`, which gives 1 or 0 for a constant dimension. What SAELens calls legacy is
         `LegacyExplainedVariance`.
 
-        Not offered: what SAEBench's core evaluation and some older versions of SAELens compute.
-        They subtract from a mean of $x^2$ a square of means of $x^2$, which has units of $x^4$: it
-        changes with the scale of the activations and can exceed 1.
+        What SAEBench's core evaluation and some older versions of SAELens compute is not offered.
+        They subtract a square of means of $x^2$, in units of $x^4$, from a mean of $x^2$. The
+        result changes with the scale of the activations and can exceed 1.
     """
 
     definition: Literal[

@@ -14,14 +14,14 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
     $$\text{FVU} = \frac{\sum_{n=1}^{N} \sum_d (x_{nd} - y_{nd})^2}
     {\sum_{n=1}^{N} \sum_d (x_{nd} - \bar x_d)^2}.$$
 
-    0 for a perfect reconstruction, 1 for one that always gives the mean. It is 1 minus the pooled
-    `ExplainedVariance`, with more digits where that is close to 1.
+    It is 0 for a perfect reconstruction, and 1 for one that always gives the mean. It is 1 minus
+    the pooled `ExplainedVariance`, with more digits where that is close to 1.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     floating point, `[*batch, component?, input_feature]`.
 
     **Result:** float32 `[component?]`, at least 0; NaN where nothing was seen. Where all $x$ are
-    the same, NaN if the reconstruction is perfect and infinity if it is not. `standard_error` as
+    the same, NaN if the reconstruction is perfect and infinity if it is not. `standard_error` is as
     for the pooled `ExplainedVariance`.
 
     **Arguments:**
@@ -46,8 +46,8 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
 
     ??? note "Differences from other tools"
 
-        sparsify's FVU, but over all batches: it reports the mean of the FVUs of single batches,
-        which is another number where their variances differ.
+        This is sparsify's FVU, but over all batches. sparsify reports the mean of the FVUs of
+        single batches, which is another number where their variances differ.
     """
 
     def _compute(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:

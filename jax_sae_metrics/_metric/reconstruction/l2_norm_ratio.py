@@ -15,8 +15,8 @@ class L2NormRatio(AbstractMeanOfRatios):
 
     $$\frac{1}{N} \sum_{n=1}^{N} \frac{|y_n|}{|x_n|}$$
 
-    over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations.
-    Below 1 where activations shrink, as an L1 penalty makes them.
+    over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations. It
+    is below 1 where activations shrink, as an L1 penalty makes them.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     floating point, `[*batch, component?, input_feature]`.

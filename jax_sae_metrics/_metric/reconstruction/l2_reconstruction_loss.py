@@ -25,8 +25,8 @@ def l2_reconstruction_loss(
     $$\ell_2(x, y) = \frac{1}{d} \sum_{j=1}^{d} (x_j - y_j)^2
     \qquad \text{or, with } \texttt{reduction="sum"}, \qquad \sum_{j=1}^{d} (x_j - y_j)^2$$
 
-    Differentiable: this is the term to train with, where `L2ReconstructionLoss` is the number to
-    report. Replaces the torch version's `L2ReconstructionLoss(keep_batch_dim=True)`.
+    It is differentiable: train with this function, and report `L2ReconstructionLoss`. It replaces
+    the torch version's `L2ReconstructionLoss(keep_batch_dim=True)`.
 
     **Arguments:**
 
@@ -95,9 +95,9 @@ class L2ReconstructionLoss(AbstractMean):
 
     ??? note "Differences from other tools"
 
-        Mean over input features as in the torch version and OpenAI's code; SAELens reports the sum
-        over input features as `mse`, dictionary_learning's trainers as `mse_loss` or `l2_loss`. The
-        `l2_loss` of dictionary_learning's evaluation is a mean norm: see `L2Norm`.
+        The mean over input features is as in the torch version and OpenAI's code. SAELens reports
+        the sum over input features as `mse`, dictionary_learning's trainers as `mse_loss` or
+        `l2_loss`. The `l2_loss` of dictionary_learning's evaluation is a mean norm: see `L2Norm`.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

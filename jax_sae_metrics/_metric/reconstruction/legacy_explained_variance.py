@@ -1,4 +1,4 @@
-"""The explained variance of single vectors, with the mean of the batch for their centre."""
+"""The explained variance of single vectors, about the mean of their batch."""
 
 from typing import Any
 
@@ -20,19 +20,20 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
     $$\frac{1}{N} \sum_{n=1}^{N}
     \left( 1 - \frac{|x_n - y_n|^2}{|x_n - \bar x_{b(n)}|^2} \right)$$
 
-    over all $N$ unmasked vectors of all batches. It is there to compare with numbers reported
-    elsewhere; to report your own, take `ExplainedVariance`. It depends on the cut into batches, and
-    a vector close to the mean of its batch can outweigh all others, without bound below.
+    over all $N$ unmasked vectors of all batches. Use it to compare with numbers reported elsewhere,
+    and `ExplainedVariance` to report your own. It depends on the cut into batches. A vector close
+    to the mean of its batch can outweigh all others: there is no lower bound.
 
-    Each `update` is one batch. With `axis_name`, that of all devices together; without it, and
-    in `observe`, that of this device. The activations are read twice: the mean comes first.
+    Each `update` is one batch. With `axis_name`, it is the batch of all devices together; without
+    it, and in `observe`, the batch of this device. The activations are read twice: the mean comes
+    first.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     floating point, `[*batch, component?, input_feature]`.
 
     **Result:** float32 `[component?]`, at most 1; NaN where nothing was seen. A vector equal to the
-    mean of its batch, as in a batch of a single one, has no such number: it is skipped, and counted
-    by `num_skipped`.
+    mean of its batch, as in a batch of a single vector, has no such number: it is skipped, and
+    counted by `num_skipped`.
 
     **Arguments:**
 
@@ -63,7 +64,7 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
 
     def _observe(self, batch: Batch) -> Any:
         both = batch.activations("source_activations", "decoded_activations")
-        # A read of its own, before all others: what is asked next depends on the answer.
+        # A separate read, before all others: the next question depends on the answer.
         moments = answer(both.moments_per_feature(source))
         mean = Moments.zeros(moments.centre.shape).add(moments, batch.axis_name).mean
         distances = both.sum_per_vector(_squared_distance, mean.high, mean.low)

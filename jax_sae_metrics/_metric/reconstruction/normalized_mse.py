@@ -14,8 +14,8 @@ class NormalizedMSE(AbstractMeanOfRatios):
 
     $$\frac{1}{N} \sum_{n=1}^{N} \frac{|x_n - y_n|^2}{|x_n|^2}$$
 
-    over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations. 1
-    for a reconstruction of zeros.
+    over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations. It
+    is 1 for a reconstruction of zeros.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     floating point, `[*batch, component?, input_feature]`.
@@ -44,9 +44,9 @@ class NormalizedMSE(AbstractMeanOfRatios):
 
     ??? note "Differences from other tools"
 
-        The reconstruction term of OpenAI's `sparse_autoencoder` loss, which a vector of zeros makes
-        NaN or infinite. Their paper's normalized MSE is relative to the error of always giving the
-        mean instead: that is `FractionVarianceUnexplained`.
+        This is the reconstruction term of OpenAI's `sparse_autoencoder` loss; a vector of zeros
+        makes that NaN or infinite. Their paper's normalized MSE is relative to the error of always
+        giving the mean instead, which is `FractionVarianceUnexplained`.
 
     ??? cite "Reference"
 

@@ -14,10 +14,10 @@ from ..base import RatioOfSums, error, source, squared_error, squared_source
 
 
 class ReconstructionMoments(eqx.Module):
-    """Moments of the source activations and of the error; and sums over vectors for error bars.
+    """Moments of the source activations and of the error, and sums over vectors for error bars.
 
-    Both ratios have the squared error of a vector above. Below is its squared distance from the
-    mean of its batch, or from zero.
+    The numerator of both ratios is the squared error of a vector. The denominator is its squared
+    distance from the centre of its batch (`about_mean`), or from zero (`about_zero`).
     """
 
     source: Moments
@@ -39,10 +39,10 @@ class ReconstructionMoments(eqx.Module):
         return ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
 
     def standard_error(self) -> Float32[Array, "*component"]:
-        """Of the fraction unexplained.
+        """The standard error of the fraction unexplained.
 
-        Vectors are closer to the mean of their own batch than to that of all. What that makes of
-        the sum of their distances is known, and is scaled away.
+        Distances from a batch's centre are too small in sum. The known ratio of the sums corrects
+        that.
         """
         deviations = jnp.sum(self.squared_deviations(), -1)
         scale = deviations / self.about_mean.denominator.to_float()
@@ -59,7 +59,7 @@ def sum_of_squares_about(
 
 
 class AbstractVarianceMetric(AbstractMetric[ReconstructionMoments]):
-    """A metric with this state: all that is left is what it makes of the moments."""
+    """A metric whose state is `ReconstructionMoments`; it defines only what they mean."""
 
     num_input_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)

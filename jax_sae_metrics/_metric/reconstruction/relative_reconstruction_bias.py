@@ -16,8 +16,8 @@ class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):
     $$\gamma = \frac{\sum_{n=1}^{N} |y_n|^2}{\sum_{n=1}^{N} x_n \cdot y_n}$$
 
     over all $N$ unmasked vectors of all batches, $x$ the source and $y$ the decoded activations.
-    The reconstruction error is least for $y / \gamma$. Below 1 where activations shrink, as an L1
-    penalty makes them.
+    The reconstruction error is least for $y / \gamma$. $\gamma$ is below 1 where activations
+    shrink, as an L1 penalty makes them.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     floating point, `[*batch, component?, input_feature]`.
@@ -46,7 +46,7 @@ class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):
     ??? note "Differences from other tools"
 
         SAELens reports the mean of the ratios of single batches under the same name. This is the
-        ratio of the sums over all of them, which does not depend on the cut into batches.
+        ratio of the sums over all batches, which does not depend on the cut into batches.
 
     ??? cite "Reference"
 

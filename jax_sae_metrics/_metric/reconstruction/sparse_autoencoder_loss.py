@@ -23,7 +23,7 @@ def sparse_autoencoder_loss(
 
     $$\ell(x, f, y) = \frac{1}{d} \sum_{j=1}^{d} (x_j - y_j)^2 + \lambda \sum_i |f_i|$$
 
-    Differentiable: take its mean to train with. Replaces the torch version's
+    It is differentiable: train with its mean. It replaces the torch version's
     `SparseAutoencoderLoss(keep_batch_dim=True)`.
 
     **Arguments:**

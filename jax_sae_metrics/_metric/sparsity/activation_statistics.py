@@ -44,13 +44,13 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     - `"mean_when_active"`, `"max"`: float32 `[component?, learned_feature]`, in units of the
         activations; NaN where the feature was never active.
     - `"second_moment"`: float32 `[component?, learned_feature]`, over all vectors, active or not;
-        NaN where nothing was seen. Divided by the density, it is that of the active ones, if all
-        others are 0.
-    - `"histogram"`: integer `[component?, learned_feature, bin]`, how many active activations were
-        below the first edge, from each edge on up to the next, and from the last edge on: one bin
-        more than there are edges. int64 under x64, else int32, saturating at its largest value.
+        NaN where nothing was seen. Divided by the density, it is the second moment of the active
+        ones, if all others are 0.
+    - `"histogram"`: integer `[component?, learned_feature, bin]`, the number of active activations
+        below the first edge, from each edge up to the next, and from the last edge on. There is one
+        bin more than there are edges. int64 under x64, else int32, saturating at its largest value.
 
-    `standard_error` is that of `"mean_when_active"`, over the vectors in which it is active.
+    `standard_error` is for `"mean_when_active"`, over the vectors in which the feature is active.
 
     **Arguments:**
 
@@ -78,8 +78,8 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
 
     ??? note "Differences from other tools"
 
-        The second moment is that of OpenAI's feature viewer, `mean_act_squared`, a mean over all
-        tokens; its `mean_act` is too, which is `mean_when_active` times the density.
+        The second moment is `mean_act_squared` of OpenAI's feature viewer, a mean over all tokens.
+        Its `mean_act` is a mean over all tokens too: `mean_when_active` times the density.
 
     ??? cite "Reference"
 
@@ -152,7 +152,7 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
 
 @dataclasses.dataclass(frozen=True)
 class _WhenActive:
-    """An activation above the threshold; of others, what adds nothing."""
+    """The activation if it is above the threshold, else a number that adds nothing."""
 
     threshold: float
     otherwise: float = 0.0
@@ -164,7 +164,7 @@ class _WhenActive:
 
 @dataclasses.dataclass(frozen=True)
 class _SquareWhenActive:
-    """The square of an activation above the threshold; 0 of others."""
+    """The square of the activation if it is above the threshold, else 0."""
 
     threshold: float
 

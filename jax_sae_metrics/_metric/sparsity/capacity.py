@@ -18,7 +18,7 @@ def capacities(features: ArrayLike) -> Float[Array, "*component vector"]:
 
     $$C_i = \frac{(v_i \cdot v_i)^2}{\sum_j (v_i \cdot v_j)^2}$$
 
-    1 for a vector orthogonal to all others, $1/n$ for $n$ equal ones.
+    It is 1 for a vector orthogonal to all others, and $1/n$ for $n$ equal vectors.
 
     **Arguments:**
 
@@ -60,8 +60,8 @@ class Capacity(AbstractMetric[_CapacityState]):
 
     $$C_n = \frac{(f_n \cdot f_n)^2}{\sum_m (f_n \cdot f_m)^2}$$
 
-    The whole vectors are kept, up to a number fixed beforehand, because JAX has no arrays that
-    grow; those that come later are dropped.
+    Whole vectors are kept, up to a number fixed beforehand, because JAX has no arrays that grow.
+    Later vectors are dropped.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.

@@ -1,4 +1,4 @@
-"""How often a learned feature fires in a prompt, once it does."""
+"""How often a learned feature fires in the prompts in which it fires at all."""
 
 from typing import Any
 
@@ -25,9 +25,9 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
     {\sum_p \mathbb{1}[\max_t f_{pti} > \theta]}$$
 
     over all prompts $p$ of all batches and their unmasked tokens $t$, $f$ the learned activations
-    and $\theta$ the threshold. Near 1 for a feature of single tokens, high for one that stays on.
-    Both counts are exact. Prompts are to be whole: one that is cut in two, between batches or over
-    devices, counts as two.
+    and $\theta$ the threshold. It is near 1 for a feature of single tokens, and high for one that
+    stays on. Both counts are exact. Pass whole prompts: one that is cut in two, between batches or
+    over devices, counts as two.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[prompt, token, component?, learned_feature]`, or `TopKActivations`.
@@ -58,8 +58,8 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
 
     ??? note "Differences from other tools"
 
-        Equal to that of SAELens where no activation is negative: it counts those that are not 0,
-        in float32 (to 2^24), and has no threshold and no component axis.
+        The value equals that of SAELens if no activation is negative. SAELens counts activations
+        that are not 0, in float32 (to 2^24), and has no threshold and no component axis.
 
     ??? cite "Reference"
 
@@ -84,7 +84,7 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
             raise ValueError(
                 "learned_activations: ConsistentActivationHeuristic expects exactly two batch "
                 f"axes, [prompt, token, component?, feature], got batch axes {learned.items.shape}."
-                " Reshape them, and the mask: it needs to know which tokens are of one prompt."
+                " Reshape them, and the mask: the metric must know which tokens form a prompt."
             )
         fires = Above(self.threshold)
         return {

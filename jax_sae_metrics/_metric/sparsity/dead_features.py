@@ -28,12 +28,12 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     $$\sum_i \mathbb{1}[N - \ell_i \ge \tau] \qquad
     \ell_i = \max\, (\{0\} \cup \{n : f_{ni} > 0\})$$
 
-    after $N$ tokens, the unmasked vectors of all batches in order; $\ell_i$ is the last at which
-    feature $i$ fired. One that never fired is as old as the whole run. The position within a batch
-    counts, so that the result does not depend on how the data is cut into batches. `all_reduce`
-    takes the devices to have gone through their tokens side by side.
+    after $N$ tokens, which are the unmasked vectors of all batches in order. $\ell_i$ is the last
+    token at which feature $i$ fired. A feature that never fired is as old as the whole run. The
+    position within a batch counts, so that the result does not depend on how the data is cut into
+    batches. `all_reduce` assumes that the devices went through their tokens side by side.
 
-    With `axis_name`, and under `jit` with sharded arrays, tokens are those of all devices, in the
+    With `axis_name`, and under `jit` with sharded arrays, the tokens of all devices count, in the
     order of the whole batch.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
@@ -46,10 +46,11 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
 
     - `num_learned_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
-    - `thresholds`: for how many tokens at least, up to $2^{30}$; a number, or several of them.
+    - `thresholds`: one number of tokens up to $2^{30}$, or several. A feature is dead if it has not
+        fired for at least this number.
 
-    **Raises:** `ValueError` for sizes that are not positive integers, or thresholds that are not or
-    are greater than $2^{30}$.
+    **Raises:** `ValueError` for sizes or thresholds that are not positive integers, or thresholds
+    greater than $2^{30}$.
 
     !!! Example
 
@@ -64,16 +65,16 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     ??? note "Differences from other tools"
 
         `NeuronActivity` counts features that fired too rarely since the state was initialised.
-        dictionary_learning and sparsify begin again at 0 at the end of a batch in which a feature
-        fired, wherever in it that was; other trainers count steps. On several devices, sparsify
-        counts the tokens of one ([issue
-        119](https://github.com/EleutherAI/sparsify/issues/119)).
+        dictionary_learning and sparsify restart at 0 at the end of a batch in which a feature
+        fired, at whatever position. Other trainers count steps. On several devices, sparsify counts
+        the tokens of one device ([issue 119](https://github.com/EleutherAI/sparsify/issues/119)).
 
     ??? cite "Reference"
 
-        L. Gao et al., [Scaling and evaluating sparse autoencoders](https://arxiv.org/abs/2406.04093),
-        2024: dead are the features that have not fired for 10 million tokens, the default here
-        (their code counts steps of a batch, and activations above 1e-3).
+        L. Gao et al., [Scaling and evaluating sparse
+        autoencoders](https://arxiv.org/abs/2406.04093), 2024. There, a feature is dead if it has
+        not fired for 10 million tokens, the default here. (Their code counts steps of a batch, and
+        activations above 1e-3.)
     """
 
     num_learned_features: int = eqx.field(static=True)
@@ -93,9 +94,9 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     def tokens_since_fired(
         self, state: State[_DeadFeaturesState]
     ) -> Int32[Array, "*component learned_feature"]:
-        """How many tokens ago each feature last fired, up to 2^30: 0 if it did at the last one.
+        """Return how many tokens ago each feature last fired, up to 2^30; 0 if at the last token.
 
-        For resampling the features that are dead. One that never fired is as old as the run.
+        Use it to resample the features that are dead. One that never fired is as old as the run.
         """
         self._check(state)
         return state.accumulators.last_fired.age()
@@ -103,9 +104,9 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     def mark_fired(
         self, state: State[_DeadFeaturesState], features: ArrayLike
     ) -> State[_DeadFeaturesState]:
-        """Return a state in which some features fired at the last token, whether they did or not.
+        """Return a state in which these features fired at the last token, whether they did or not.
 
-        For features that were resampled: as new ones, they get as much time as any other.
+        Use it for features that were resampled: they then get as much time as any other.
 
         **Raises:** `ValueError` unless `features` is boolean, `[component?, learned_feature]`.
         """

@@ -8,7 +8,7 @@ from jaxtyping import Array
 from ..._arrays import ratio
 from ..base import AbstractFiringMetric, FiringCounts
 
-# Where bins begin: at 0, at what is less than any density but 0, and at each half decade.
+# Where bins begin: at 0, at a number below all other densities, and at each half decade.
 _BIN_STARTS = np.array([0.0, 1e-30, *10 ** np.arange(-8, 0, 0.5)], np.float32)
 
 
@@ -18,8 +18,8 @@ class FeatureDensityStatistics(AbstractFiringMetric):
     $$d_i = \frac{c_i}{N} \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
 
     over all $N$ unmasked vectors of all batches, $f$ the learned activations and $t$ the threshold:
-    the numbers that `FeatureDensity` gives one by one. The counts $c_i$ and $N$ are exact, and up
-    to $2^{24}$ of them so are comparisons: a density of 10 in 100 is not above 0.1.
+    the numbers that `FeatureDensity` gives one by one. The counts $c_i$ and $N$ are exact. Up to
+    counts of $2^{24}$, comparisons are exact too: a density of 10 in 100 is not above 0.1.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
@@ -34,7 +34,7 @@ class FeatureDensityStatistics(AbstractFiringMetric):
     - `"below_1e-5"`, `"below_1e-6"`, `"below_1e-7"`: integer `[component?]`, the number of features
         with a density less than that, those that never fired among them.
     - `"share_of_firing_above_1e-1"`, `"share_of_firing_above_1e-2"`: float32 `[component?]`, the
-        portion of all firing that is of features denser than that: $\sum_{i:\, d_i > x} c_i /
+        portion of all firing that is by features denser than that: $\sum_{i:\, d_i > x} c_i /
         \sum_i c_i$. NaN where nothing fired.
     - `"alive_fraction"`: float32 `[component?]`, the portion of features that ever fired.
 

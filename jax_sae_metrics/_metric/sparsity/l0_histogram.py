@@ -17,7 +17,7 @@ from ..base import is_nonzero
 
 
 class _L0HistogramState(eqx.Module):
-    # Apart from the others, which are thus as many as the features and sharded like them.
+    # Separate, so that the other counts are as many as the features and sharded like them.
     num_inactive: Count
     num_with_l0: Count
 
@@ -29,7 +29,7 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
 
     over all $N$ unmasked vectors of all batches, and the quantiles of $L$: for a portion $q$, the
     smallest $l$ that at least $q N$ of the vectors do not exceed (the inverted distribution
-    function: always a number that occurs, never one between two). Counted exactly to $2^{64} - 1$.
+    function: always a number that occurs, never one between two). Counts are exact to $2^{64} - 1$.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
@@ -64,9 +64,10 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
 
     ??? note "Differences from other tools"
 
-        Nonzero, not positive, as in `L0Norm`: their mean is the same. Other tools report the mean
-        alone, which hides that few vectors may have most of the activations. As
-        `numpy.quantile(..., method="inverted_cdf")`; NumPy's default goes between two numbers.
+        Nonzero activations count, not only positive ones, as in `L0Norm`, which is the mean of this
+        histogram. Other tools report the mean alone, which hides that few vectors may have most of
+        the activations. Quantiles are as in `numpy.quantile(..., method="inverted_cdf")`; NumPy's
+        default goes between two numbers.
     """
 
     num_learned_features: int = eqx.field(static=True)
@@ -100,7 +101,7 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
         }
 
     def _compute(self, state: _L0HistogramState) -> dict[str, Array]:
-        # Not a multiple of the features: it has no shards like theirs.
+        # One bin more than there are features: they cannot be sharded alike.
         counts = jax.tree.map(
             lambda none, some: jnp.concatenate([none[..., None], unsharded(some)], axis=-1),
             state.num_inactive,
@@ -111,7 +112,8 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
     def _quantiles(self, counts: Count) -> Array:
         num_up_to: Any = lax.associative_scan(Count.merge, counts, axis=-1)
         total = num_up_to.to_float()[..., -1:]
-        # Rounded correctly, quotients compare to rounded quantiles as exact ones do: 1/20 is 0.05.
+        # Correctly rounded, quotients compare with rounded quantiles as exact ones do: 1/20 is
+        # 0.05.
         portion = ratio(num_up_to.to_float(), total)[..., None, :]
         wanted = jnp.asarray(self.quantiles, jnp.float32)[:, None]
         wanted = jnp.expand_dims(wanted, range(portion.ndim - 2))
@@ -120,7 +122,7 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
 
 
 def _ones_at(l0: Int32[Array, "*item_and_component"], items: Items, size: int) -> Scattered:
-    """One for each unmasked item that has active features, at the place of `l0` from 1 on."""
+    """A 1 for each unmasked item that has active features, at the index `l0 - 1`."""
     is_counted = l0 > 0 if items.mask is None else (l0 > 0) & items.mask
     indices = unsharded(jnp.where(is_counted, l0 - 1, jnp.int32(size)))
     indices = jnp.moveaxis(indices.reshape(-1, *items.component_shape), 0, -1)

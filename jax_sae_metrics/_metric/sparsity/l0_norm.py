@@ -25,9 +25,9 @@ class L0Norm(AbstractMetric[_L0NormState]):
 
     $$\ell_0 = \frac{1}{N} \sum_{n=1}^{N} \sum_i \mathbb{1}[f_{ni} \ne 0]$$
 
-    over all $N$ unmasked vectors of all batches; with a threshold $t$, those with $|f_{ni}| > t$,
-    or $f_{ni} > t$ if not `absolute`. Both counts are exact, as long as one batch has
-    fewer than $2^{32}$ nonzero activations per component and device.
+    over all $N$ unmasked vectors of all batches. With a threshold $t$, activations with
+    $|f_{ni}| > t$ count, or with $f_{ni} > t$ if not `absolute`. Both counts are exact, as long as
+    one batch has fewer than $2^{32}$ nonzero activations per component and device.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
@@ -38,8 +38,8 @@ class L0Norm(AbstractMetric[_L0NormState]):
 
     - `num_components`: size of the component axis; `None` if there is none.
     - `threshold`: an activation counts if it is beyond this.
-    - `absolute`: whether it is the absolute value that counts (AbsTopK), or the activation itself,
-        so that negative ones do not.
+    - `absolute`: whether the absolute value is compared with the threshold (AbsTopK), or the
+        activation itself, so that negative ones do not count.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or a
     negative threshold.
@@ -56,9 +56,9 @@ class L0Norm(AbstractMetric[_L0NormState]):
 
     ??? note "Differences from other tools"
 
-        Nonzero, not positive: a negative activation counts here (as in the torch version's
-        `L0NormMetric` and in SAELens) but does not make a feature fire in `FeatureDensity`. So does
-        NaN, which is not zero. The torch version sums in float32.
+        A negative activation counts here (as in the torch version's `L0NormMetric` and in SAELens)
+        but does not make a feature fire in `FeatureDensity`. NaN counts too, since it is not zero.
+        The torch version sums in float32.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

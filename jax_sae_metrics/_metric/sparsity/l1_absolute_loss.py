@@ -20,9 +20,8 @@ def l1_absolute_loss(
 
     $$\ell_1(f) = \sum_i |f_i|$$
 
-    Differentiable, with gradient 0 at 0 as in torch: this is the term to train with, where
-    `L1AbsoluteLoss` is the number to report.
-    Replaces the torch version's `L1AbsoluteLoss(keep_batch_dim=True)`.
+    It is differentiable, with gradient 0 at 0 as in torch: train with this function, and report
+    `L1AbsoluteLoss`. It replaces the torch version's `L1AbsoluteLoss(keep_batch_dim=True)`.
 
     **Arguments:**
 
@@ -43,7 +42,7 @@ def l1_absolute_loss(
     if isinstance(learned_activations, TopKActivations):
         learned_activations = learned_activations.without_padding()
     learned = computable("learned_activations", learned_activations)
-    # Not jnp.abs, whose gradient at zero is 1: zero is where most learned activations are.
+    # Not jnp.abs, whose gradient at zero is 1: most learned activations are zero.
     return jnp.sum(learned * jnp.sign(learned), axis=-1)
 
 
@@ -53,7 +52,7 @@ class L1AbsoluteLoss(AbstractMean):
     $$\frac{1}{N} \sum_{n=1}^{N} \sum_i |f_{ni}|$$
 
     over all $N$ unmasked vectors of all batches. With `decoder_weighted`, each $|f_{ni}|$ is
-    multiplied by the norm of the feature's decoder row: the penalty that does not change when an
+    multiplied by the norm of the feature's decoder row. This penalty does not change when an
     activation is made smaller and its decoder row larger.
 
     **Inputs** of `observe`, `update` and `forward`: `learned_activations`, floating point,

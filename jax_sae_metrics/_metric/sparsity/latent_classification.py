@@ -22,8 +22,8 @@ class _LatentClassificationState(eqx.Module):
 class LatentClassification(AbstractMetric[_LatentClassificationState]):
     r"""Precision, recall, F1 and accuracy of learned features as detectors of true ones.
 
-    A learned feature says yes where its activation is not zero, and is right where that of the true
-    feature it stands for is positive. With the counts of true and false positives
+    A learned feature says yes where its activation is not zero. It is right if the true feature
+    that it stands for has a positive activation there. With the counts of true and false positives
     $\text{tp}, \text{fp}$ and false negatives $\text{fn}$ among all $N$ unmasked vectors of all
     batches, the means over the $F$ learned features are
 
@@ -39,8 +39,9 @@ class LatentClassification(AbstractMetric[_LatentClassificationState]):
     into batches or spread over devices.
 
     **Inputs** of `observe`, `update` and `forward`: `learned_activations` and `true_activations`,
-    floating point, `[*batch, component?, learned_feature]`. The latter are those of the true
-    feature that each learned one stands for. Of activations of all true features, take
+    floating point, `[*batch, component?, learned_feature]`. Both are arrays, not `TopKActivations`.
+    For each learned feature, `true_activations` has the activations of the true feature that it
+    stands for. To select them from the activations of all true features, use
     `jnp.take(true_activations, jsm.best_matching_features(learned, true), axis=-1)`.
 
     **Result:** a dictionary of `precision`, `recall`, `f1` and `accuracy`, each float32
@@ -72,9 +73,9 @@ class LatentClassification(AbstractMetric[_LatentClassificationState]):
 
     ??? note "Differences from other tools"
 
-        The values are those of SAELens 6.54, which chooses the true feature by itself, counts in
-        float32, which stops at 2^24, has no mask and gives 0 where nothing was seen. As there, a
-        negative learned activation is a yes (and so is NaN, which is not zero).
+        The values are those of SAELens 6.54. SAELens chooses the true feature by itself, counts in
+        float32, which stops at 2^24, has no mask and gives 0 where nothing was seen. Here as there,
+        a negative learned activation is a yes (and so is NaN, which is not zero).
     """
 
     num_learned_features: int = eqx.field(static=True)

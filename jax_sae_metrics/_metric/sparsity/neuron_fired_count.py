@@ -11,7 +11,7 @@ class NeuronFiredCount(AbstractFiringMetric):
 
     $$c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
 
-    over all unmasked vectors of all batches. Counted exactly to $2^{64} - 1$;
+    over all unmasked vectors of all batches. Counts are exact to $2^{64} - 1$;
     `state.num_fired.to_numpy()` reads the exact value on the host.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
