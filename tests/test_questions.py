@@ -206,3 +206,33 @@ def test_activations_by_name_are_arrays_whoever_asked_before():
     for metric in (ByName(), both):
         with pytest.raises(TypeError, match="learned_activations: expected an array"):
             metric.update(metric.init(), learned_activations=TOP_K)
+
+
+NO_MEANS = {
+    "a number of each feature": (
+        lambda learned: (learned.items, learned.sum_per_feature(fires)),
+        ValueError,
+        r"one number for each item, of shape \(40,\), got \(8,\).*`sum_per_vector`",
+    ),
+    "a single number": (
+        lambda learned: (learned.items, jnp.float32(1)),
+        ValueError,
+        r"one number for each item, of shape \(40,\), got \(\)",
+    ),
+    "no items": (
+        lambda learned: learned.sum_per_vector(fires),
+        TypeError,
+        "`_observe` of a mean returns the items, and then",
+    ),
+    "items alone": (lambda learned: (learned.items,), TypeError, "It returned tuple"),
+}
+
+
+@pytest.mark.parametrize(("asks", "error", "says"), NO_MEANS.values(), ids=NO_MEANS)
+def test_what_is_no_mean_over_items_is_refused(asks, error, says):
+    class Mean(jsm.AbstractMean):
+        def _observe(self, batch):
+            return asks(batch.learned_activations)
+
+    with pytest.raises(error, match=says):
+        Mean().update(Mean().init(), learned_activations=ACTS)

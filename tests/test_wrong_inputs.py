@@ -153,6 +153,13 @@ MISTAKES = [
         ("mask", "(4,)", "(5,)"),
     ),
     Mistake(
+        "mask where components were not asked for",
+        ValueError,
+        density,
+        learned(4, 3, 8) | {"mask": floats(4, dtype=bool)},
+        ("mask", "(4, 3)", "(4,)", "axis of size 3 is over components, set num_components"),
+    ),
+    Mistake(
         "mask with a feature axis",
         ValueError,
         density,

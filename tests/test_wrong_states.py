@@ -18,7 +18,7 @@ MISUSES = {
     "update of a state of another configuration": (
         ValueError,
         lambda: density.update(of_components, learned_activations=acts),
-        ("not a state of FeatureDensity", "u32[8]", "u32[3,8]"),
+        ("not a state of FeatureDensity", "num_components=3", "num_components=None"),
     ),
     "compute of a state of another metric": (
         ValueError,
@@ -28,17 +28,22 @@ MISUSES = {
     "compute of a state of the same shape of another metric": (
         ValueError,
         lambda: jsm.L2ReconstructionLoss().compute(jsm.L1AbsoluteLoss().init()),
-        ("not a state of L2ReconstructionLoss", "counted_by='L1AbsoluteLoss"),
+        ("not a state of L2ReconstructionLoss", "counted by L1AbsoluteLoss"),
     ),
     "merge with a state of the same shape of another metric": (
         ValueError,
         lambda: density.merge(density.init(), jsm.NeuronActivity(FEATURES).init()),
-        ("not a state of FeatureDensity", "counted_by='NeuronActivity"),
+        ("not a state of FeatureDensity", "counted by NeuronActivity"),
     ),
     "compute of states stacked over models": (
         ValueError,
         lambda: density.compute(jax.tree.map(lambda x: jnp.stack([x, x]), density.init())),
         ("not a state of FeatureDensity", "u32[8]", "u32[2,8]", "vmap"),
+    ),
+    "compute of a collection's state by one of its metrics": (
+        ValueError,
+        lambda: density.compute(collection.init()),
+        ("not a state of FeatureDensity", "a dictionary of density, l2", "one may be meant"),
     ),
     "compute of a collection's state with a part missing": (
         ValueError,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._arrays import AxisName
+from .added import intact
 from .scattered import dense, is_few
 
 Accumulator = TypeVar("Accumulator", bound="AbstractAccumulator")
@@ -25,6 +26,7 @@ class AbstractAccumulator(eqx.Module):
 
     def add(self: Accumulator, added: Any, axis_name: AxisName | None = None) -> Accumulator:
         """Add what one batch adds; with `axis_name`, on all its devices together."""
+        added = intact(added)
         if is_few(added, axis_name):
             return self._add_few(added, axis_name)
         return self._add(jax.tree.map(_as_jax, dense(added)), axis_name)

@@ -27,6 +27,22 @@ class AbstractRecord(eqx.Module):
         """The record of both batches together."""
 
 
+def intact(added: Any) -> Any:
+    """What is added, such that it depends on the key if it is a record.
+
+    A compiler drops a key that nothing depends on, and with it the refusal of a `psum`.
+    """
+    if not isinstance(added, AbstractRecord):
+        return added
+    is_intact = jnp.all(jax.random.key_data(added.not_a_sum) == 0)
+    leaves, treedef = jax.tree.flatten(added)
+    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    smallest = min(range(len(leaves)), key=lambda i: (is_key[i], leaves[i].size))
+    nothing = jnp.zeros((), leaves[smallest].dtype)
+    leaves[smallest] = jnp.where(is_intact, leaves[smallest], nothing)
+    return jax.tree.unflatten(treedef, leaves)
+
+
 def combined(earlier: PyTree, later: PyTree) -> PyTree:
     """What two batches add, as if they were one."""
 

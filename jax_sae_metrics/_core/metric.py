@@ -22,6 +22,7 @@ from .state import (
     State,
     accumulators_of,
     add_observation,
+    difference_of_states,
     is_of_states,
 )
 
@@ -263,7 +264,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             return add_observation(state, observation, add)
         except MismatchError as error:
             raise MismatchError(
-                f"observation: expected what `observe` of {self} returns; {error}"
+                f"observation: {error}. Pass to {self} what its `observe` or `combine` returned; "
+                "what a metric's own `_observe` or `_finish` returns has the names of its state."
             ) from None
 
     def _check_observation(self, observation: Any) -> None:
@@ -273,6 +275,11 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def _check(self, state: Any) -> None:
         """Raise unless `state` has the configuration, shapes and dtypes of this metric."""
         expected = _empty(self)
+        if difference := difference_of_states(state, expected):
+            raise ValueError(
+                f"state: not a state of {self}. {difference} Pass what `init` or `update` of this "
+                "metric returned."
+            )
         try:
             chex.assert_trees_all_equal_structs(state, expected)
             chex.assert_trees_all_equal_shapes_and_dtypes(state, expected)

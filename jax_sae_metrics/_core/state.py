@@ -71,6 +71,19 @@ def is_of_states(tree: Any) -> bool:
     return isinstance(tree, State | Observation)
 
 
+def difference_of_states(state: Any, expected: Any) -> str | None:
+    """In a sentence, by which configuration a state was counted instead of the expected one."""
+    if isinstance(expected, Mapping):
+        is_alike = isinstance(state, Mapping) and state.keys() == expected.keys()
+        parts = [(state[name], expected[name]) for name in expected] if is_alike else []
+        return next(filter(None, (difference_of_states(*pair) for pair in parts)), None)
+    if isinstance(state, Mapping):
+        return f"It is a dictionary of {_listed(dict(state))}, of which one may be meant."
+    if isinstance(state, State) and state.counted_by != expected.counted_by:
+        return f"It was counted by {state.counted_by}, where {expected.counted_by} is expected."
+    return None
+
+
 def accumulators_of(state: Any) -> Any:
     """The part of a state that the metric's own functions see."""
     return state.accumulators if isinstance(state, State) else state
@@ -90,7 +103,7 @@ def add_observation(state: Any, observation: Any, add: Callable[[Any, Any], Any]
             )
         if observation.counted_by != state.counted_by:
             raise MismatchError(
-                f"it was counted by {observation.counted_by}, not {state.counted_by}"
+                f"it was counted by {observation.counted_by}, and the state by {state.counted_by}"
             )
         try:
             return State(

@@ -235,7 +235,9 @@ class Batch:
         if self._components:
             allowed += f" or {full_shape} (the batch axes and the component axis)"
         hint = ""
-        if name == "mask" and "loss_mask" in names:
+        if self._num_components is None and mask.shape == item_shape[:-1]:
+            hint = f" If the axis of size {item_shape[-1]} is over components, set num_components."
+        elif name == "mask" and "loss_mask" in names:
             hint = " Where losses and activations differ in shape, pass loss_mask= for the losses."
         raise ValueError(
             f"{name}: {self.reader} expects a mask of shape {allowed}, got {mask.shape}.{hint}"

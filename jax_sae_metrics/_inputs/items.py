@@ -25,11 +25,12 @@ class Items(eqx.Module):
             return jnp.full(self.component_shape, math.prod(self.shape), jnp.int32)
         return plain_sum(self.mask, self._axes, math.prod(self.shape))
 
-    def sum(self, per_item: Shaped[Array, "*#item_and_component"]) -> Array:
+    def sum(self, per_item: Shaped[Array, "..."]) -> Array:
         """The sum over unmasked items of one number each, `[component?]`.
 
         It is float32 for floats, int32 for integers, and the count of True for booleans.
         """
+        self.check(per_item)
         if self.mask is not None:
             # Select, never multiply: NaN * 0 is NaN.
             per_item = jnp.where(self.mask, per_item, jnp.zeros((), per_item.dtype))
@@ -40,6 +41,16 @@ class Items(eqx.Module):
         kept = jnp.broadcast_to(kept, (*self.shape, *self.component_shape))
         mask = kept if self.mask is None else self.mask & kept
         return Items(self.shape, self.component_shape, mask)
+
+    def check(self, per_item: Shaped[Array, "..."]) -> None:
+        """Raise unless there is one number for each item, or one for all components of each."""
+        shape = (*self.shape, *self.component_shape)
+        allowed = (shape, (*self.shape, *(1 for _ in self.component_shape)))
+        if per_item.shape not in allowed:
+            raise ValueError(
+                f"items: expected one number for each item, of shape {shape}, got "
+                f"{per_item.shape}. `sum_per_vector` asks for one number of each vector."
+            )
 
     @property
     def _axes(self) -> tuple[int, ...]:

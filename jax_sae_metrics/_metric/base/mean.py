@@ -14,6 +14,17 @@ from ..._inputs import Items
 from .standard_error import standard_error_of_mean
 
 
+def items_and_numbers(found: Any) -> tuple[Items, tuple[Any, ...]]:
+    """The items, and what `_observe` returned after them; raise if it was something else."""
+    if not (isinstance(found, tuple) and len(found) > 1 and isinstance(found[0], Items)):
+        raise TypeError(
+            "`_observe` of a mean returns the items, and then a number of each item or a question "
+            "about it: for example `return learned.items, learned.sum_per_vector(function)`. It "
+            f"returned {type(found).__name__}."
+        )
+    return found[0], found[1:]
+
+
 class Mean(eqx.Module):
     """Totals of one number for each item, and of its square; and the number of items."""
 
@@ -27,7 +38,7 @@ class Mean(eqx.Module):
         return cls(Total.zeros(components), Total.zeros(components), Count.zeros(components))
 
     @staticmethod
-    def added_by(items: Items, numbers: Shaped[Array, "*#item_and_component"]) -> dict[str, Array]:
+    def added_by(items: Items, numbers: Shaped[Array, "..."]) -> dict[str, Array]:
         """What the items of one batch add, with one number each."""
         numbers = numbers.astype(jnp.float32)
         return {
@@ -86,7 +97,7 @@ class AbstractMean(AbstractMetric[Mean]):
         return Mean.empty(self._shape())
 
     def _finish(self, found: Any) -> dict[str, Array]:
-        items, *numbers = found
+        items, numbers = items_and_numbers(found)
         return Mean.added_by(items, self._of_each(*numbers))
 
     def _compute(self, state: Mean) -> Float32[Array, "*component"]:
@@ -116,7 +127,7 @@ class AbstractMeans(AbstractMetric[dict[str, Mean]]):
         return {name: Mean.empty(self._shape()) for name in self._names}
 
     def _finish(self, found: Any) -> dict[str, Any]:
-        items, numbers = found
+        items, (numbers,) = items_and_numbers(found)
         return {name: Mean.added_by(items, self._of_each(n)) for name, n in numbers.items()}
 
     def _compute(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:

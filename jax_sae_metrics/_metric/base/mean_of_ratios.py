@@ -9,7 +9,7 @@ from jaxtyping import Array, Float32, Int
 
 from ..._accumulator import Count
 from ..._core import AbstractMetric, State
-from .mean import Mean
+from .mean import Mean, items_and_numbers
 
 
 class MeanOfRatios(eqx.Module):
@@ -48,7 +48,7 @@ class AbstractMeanOfRatios(AbstractMetric[MeanOfRatios]):
         return MeanOfRatios(of_defined=Mean.empty(components), num_skipped=Count.zeros(components))
 
     def _finish(self, found: Any) -> dict[str, Any]:
-        items, *numbers = found
+        items, numbers = items_and_numbers(found)
         numerators, denominators = self._of_each(*numbers)
         # An item with NaN as numerator or denominator is not skipped: it must show.
         is_undefined = (denominators == 0) & ~jnp.isnan(numerators)
