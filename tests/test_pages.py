@@ -51,7 +51,7 @@ def test_the_blocks_of_a_page_run(name, capsys):
     if name in ("README.md", "docs/index.md"):
         assert printed.startswith("81.")
     if name == "docs/guides/own_metric.md":
-        assert printed == "[ 2. nan  2.]\n0.5 +- 0.29\n"
+        assert printed == "[ 2. nan  2.]\n1\n0.5 +- 0.29\n"
 
 
 @pytest.mark.parametrize("name", PAGES)
