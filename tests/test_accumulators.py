@@ -36,7 +36,7 @@ def over_devices(function, **kwargs):
 
 
 def feed_on_each_device(accumulator, observation, times):
-    """As `feed`, inside shard_map, where the carry must be marked as varying like what is added."""
+    """As `feed`, but in shard_map, where the carry must be marked as varying like the additions."""
     varying = jax.tree.map(lambda x: lax.pcast(x, "data", to="varying"), accumulator)
     return feed(varying, observation, times)
 
