@@ -127,7 +127,7 @@ def test_total_of_thirty_million_tenths():
 
 
 def test_total_survives_fast_math():
-    """In a process of its own, since XLA reads its flags once."""
+    """It runs in a separate process, since XLA reads its flags once."""
     program = """if True:
         import jax, jax.numpy as jnp, jax_sae_metrics as jsm
         from jax import lax

@@ -81,7 +81,7 @@ def test_every_metric_and_function_has_an_example(name):
 
 
 def test_concrete_metrics_are_final():
-    """A class is abstract or final: none inherits from a concrete metric and overrides it."""
+    """Concrete metrics have no subclasses, and override none of the derived methods."""
     derived = set(public_methods(jsm.AbstractMetric))
     for name in CONCRETE:
         assert METRICS[name].__subclasses__() == []

@@ -211,7 +211,7 @@ MASKS = {
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("num_items", [1, 3, 64, 1000, 4096])
 def test_a_centre_is_near_the_mean(num_items, mask):
-    """Near enough that no digits are lost to it: within a few standard deviations."""
+    """It is near enough that no digits are lost: within a few standard deviations."""
     mask = MASKS[mask](num_items)
     x = 1000 + np.random.default_rng(0).normal(size=(num_items, 2, 5)).astype(np.float32)
     x[:, :, 4] = 0.1  # of equal values, exactly that value

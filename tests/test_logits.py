@@ -173,7 +173,7 @@ def test_very_different_predictions():
 @pytest.mark.parametrize("vocabulary", [5, 5000])
 @pytest.mark.parametrize("noise", [1e-5, 4e-4, 1e-2])
 def test_nearly_the_same_predictions(noise, vocabulary):
-    """Divergences of 1e-11 to 1e-4, of which float32 would lose all digits in p (log p - log q)."""
+    """Divergences are 1e-11 to 1e-4: in p (log p - log q), float32 would lose all digits."""
     batch = draw_logits(64, vocabulary, noise=(noise, 1.0))
     values = compute(jsm.KLDivergenceScore(), batch)
     wanted = kl_divergence(*(batch[name] for name in LOGITS[:2])).mean()

@@ -1,4 +1,4 @@
-"""The best assignment of the rows of one dictionary to those of another."""
+"""The best assignment of the rows of one dictionary to the rows of another."""
 
 import itertools
 

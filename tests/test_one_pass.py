@@ -155,7 +155,7 @@ def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vecto
 
 
 def test_a_collection_on_cpu_computes_once_what_its_metrics_share():
-    """Counted in the compiled program: three metrics of firing reduce as often as one."""
+    """In the compiled program, three metrics of firing reduce as often as one."""
     metrics = {
         "density": jsm.FeatureDensity(512),
         "fired": jsm.NeuronFiredCount(512),

@@ -192,7 +192,7 @@ TURN_BACK = {"conditional": 1, "broadcast": 1, "minimum": 1, "subtract": 1}
 
 @pytest.mark.parametrize("name", SPARSE_METRICS)
 def test_an_update_touches_no_feature_that_is_not_given(name):
-    """In the compiled program: no other operation has a result with an entry for every feature."""
+    """In the compiled program, no other operation has a result with an entry for every feature."""
     metric, shape = SPARSE_METRICS[name], (16, 8, 16)
     inputs = {"decoder_norms": jnp.ones(MANY)} if "weighted" in name else {}
 

@@ -1,4 +1,4 @@
-"""States name their configuration; observations are a type of their own, with laws of their own."""
+"""States name their configuration; observations are a separate type, with separate laws."""
 
 import functools
 import operator
