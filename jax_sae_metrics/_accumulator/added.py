@@ -60,7 +60,7 @@ def checked_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: A
 
 
 def check_record(added: Any, accumulator: str, record: type[AbstractRecord]) -> None:
-    """Raise unless what is added is such a record."""
+    """Raise unless what is added is a record of this type."""
     if not isinstance(added, record):
         raise ValueError(
             f"observation: {accumulator} expects a {record.__name__}, got {type(added).__name__}. "
