@@ -82,7 +82,7 @@ def _time(suites: Sequence[str], arguments: argparse.Namespace) -> None:
 
 
 def _compile_only(arguments: argparse.Namespace) -> None:
-    """In a process of its own: compilers for TPUs look for the machine that they are on."""
+    """Run it in a separate process: compilers for TPUs look for the machine that they are on."""
     options = ["--quick"] if arguments.quick else []
     options += ["--output", str(arguments.output)] if arguments.output else []
     command = [sys.executable, "-m", "benchmarks.compile_only", *options]

@@ -3,7 +3,7 @@
     python -m benchmarks.compile_only [--quick] [--output DIR]
 
 Nothing runs: this proves reads of the activations, memory and exchanges between devices, not time.
-Needs the compilers of the targets: libtpu, and jax-cuda13-plugin with jax-cuda13-pjrt.
+It needs the compilers of the targets: libtpu, and jax-cuda13-plugin with jax-cuda13-pjrt.
 """
 
 import argparse
@@ -206,7 +206,7 @@ def _for_people(row: dict[str, Any]) -> dict[str, str]:
         "of source, decoded": str(row["reads_of_source_and_decoded"] or ""),
         "accessed": "" if accessed is None else in_bytes(accessed),
         "temporaries": in_bytes(row["temporary_bytes"]),
-        # A negative sum of the compiler's model means that it has no estimate of some part.
+        # A negative sum in the compiler's model means that it has no estimate of some part.
         "modelled": in_seconds(modelled) if modelled and modelled > 0 else "",
         "exchanges": f"{collectives} of {in_bytes(row['collective_bytes'])}" if collectives else "",
         "compile": in_seconds(row["compile_seconds"]),

@@ -1,4 +1,4 @@
-"""What a run was made on: figures mean nothing without it."""
+"""The machine and versions of a run: figures mean nothing without them."""
 
 import datetime
 import importlib.metadata
@@ -66,7 +66,7 @@ def _processor() -> str:
 
 
 def num_cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

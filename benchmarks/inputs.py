@@ -12,7 +12,7 @@ NUM_INPUT_FEATURES = 512
 
 
 def relu_codes(shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:
-    """Learned activations of which about one in six is active."""
+    """Learned activations: about one in six is active."""
     normal = jax.random.normal(jax.random.key(0), shape)
     return jax.block_until_ready(jax.nn.relu(normal - 1).astype(dtype))
 
@@ -20,7 +20,7 @@ def relu_codes(shape: tuple[int, ...], dtype: DTypeLike) -> Float[Array, "..."]:
 def training_batch(
     shape: tuple[int, ...], dtype: DTypeLike, num_input_features: int = NUM_INPUT_FEATURES
 ) -> dict[str, Array]:
-    """All that the training collection reads, by name; `shape` is that of the learned ones."""
+    """The inputs of the training collection by name; `shape` is for the learned activations."""
     keys = jax.random.split(jax.random.key(1))
     source, noise = (
         jax.random.normal(key, (*shape[:-1], num_input_features)).astype(dtype) for key in keys
@@ -37,7 +37,7 @@ def training_batch(
 def top_k_batch(
     batch_size: int, k: int, num_learned_features: int, seed: int
 ) -> jsm.TopKActivations:
-    """Random features, different within a vector: each of the k is drawn from a range its own."""
+    """Random features, different within a vector: each of the k is drawn from its own range."""
     random = np.random.default_rng(seed)
     width = num_learned_features // k
     indices = random.integers(0, width, (batch_size, k)) + width * np.arange(k)

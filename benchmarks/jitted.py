@@ -22,13 +22,13 @@ def jitted(
     items: int | None = None,
     returns_value: bool = False,
 ) -> Contender:
-    """`function(state, **batch)`, jitted, which returns the next state, or that and a value.
+    """Jit `function(state, **batch)`, which returns the next state, or that and a value.
 
     The state is donated and handed on from call to call, as in training. The calls of a sample
     thus depend on each other, and no two of them run at the same time. Batches are used in turn.
     """
     start = time.perf_counter()
-    # JAX knows no new function from before: compiling it takes what it takes.
+    # JAX has not compiled a new function before: this measures the whole compilation.
     new = lambda state, **batch: function(state, **batch)  # noqa: E731
     compiled = jax.jit(new, donate_argnums=0).lower(state, **batches[0]).compile()
     compile_seconds = time.perf_counter() - start
@@ -53,6 +53,6 @@ def jitted(
 
 
 def _temporary_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """What the compiler sets aside besides arguments and results, where it says so."""
+    """The bytes that the compiler sets aside besides arguments and results, if it says so."""
     analysis = compiled.memory_analysis()
     return None if analysis is None else int(analysis.temp_size_in_bytes)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# A sample is made of so many calls that the clock and the last wait do not matter.
+# A sample lasts long enough that the clock and the last wait do not matter.
 _MIN_SAMPLE_SECONDS = 0.003
 _MAX_CALLS = 1000
 _MIN_ROUNDS, _MAX_ROUNDS = 5, 60
@@ -18,15 +18,15 @@ _MIN_ROUNDS, _MAX_ROUNDS = 5, 60
 class Contender:
     """Something to time.
 
-    `run` starts one call; `wait` returns when all that was started is done. `against` names the
-    contender of the same comparison that its time is divided by; a baseline has none.
+    `run` starts one call; `wait` returns when all started calls are done. `against` names the
+    contender of the same comparison whose time divides this one's; a baseline has none.
     """
 
     name: str
     run: Callable[[], object]
     wait: Callable[[], object]
     against: str | None = None
-    calls: int | None = None  # in one sample; None for as many as make a good one
+    calls: int | None = None  # in one sample; None for as many as it takes
     items: int | None = None  # that one call handles, where the time of each is of interest
     settle_seconds: float = 0.0  # to sleep after a sample, where threads spin on for a while
     compile_seconds: float | None = None
@@ -60,7 +60,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Quartiles:
-    """The middle of some samples, and how far they spread."""
+    """The median of some samples, and how far they spread."""
 
     median: float
     lower: float
@@ -75,7 +75,7 @@ class Quartiles:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What was found for one contender: seconds of one call, ratios of the same round."""
+    """Results of one contender: seconds of one call, and ratios within the same round."""
 
     contender: Contender
     seconds: Quartiles
@@ -92,11 +92,12 @@ class Measurement:
 
 
 def measure(comparison: Comparison, seconds_to_spend: float) -> list[Measurement]:
-    """Warm up, then let every contender have its turn in each round.
+    """Warm up, then run every contender once in each round.
 
     What disturbs a machine for a second disturbs all contenders of a round alike. Ratios are
     therefore taken within rounds, and the median over rounds is the result; it is not the ratio of
-    the medians. Every round has an order of its own, so that none always follows the same other.
+    the medians. Every round has a new order, so that no contender always follows the same other
+    one.
     """
     contenders = comparison.contenders
     for contender in contenders:

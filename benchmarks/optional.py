@@ -3,12 +3,12 @@
 import importlib
 from typing import Any
 
-# What was left out, in the words that were printed.
+# What was left out, as it was printed.
 skipped: list[str] = []
 
 
 def import_or_skip(module: str, what: str) -> Any:
-    """The module, or None after saying what is left out without it."""
+    """Return the module; if it is missing, say what is left out and return None."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

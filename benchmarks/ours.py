@@ -12,7 +12,7 @@ L1_COEFFICIENT = 1e-3
 def training_collection(
     num_learned_features: int, num_components: int | None = None
 ) -> jsm.MetricCollection:
-    """What people watch while they train a sparse autoencoder."""
+    """Metrics that people watch while they train a sparse autoencoder."""
     features = (num_learned_features, num_components)
     return jsm.MetricCollection(
         {

@@ -11,7 +11,7 @@ from .measure import Comparison, Measurement, Quartiles
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """Rows of things that are known without a clock, all with the same keys."""
+    """Rows of facts that are known without a clock, all with the same keys."""
 
     suite: str
     title: str
@@ -96,7 +96,7 @@ def _without_functions(contender: Any) -> Any:
 
 
 def _nothing() -> None:
-    """In place of what was timed."""
+    """Stands in for the functions that were timed."""
 
 
 def _cells(measurement: Measurement) -> dict[str, str]:
@@ -129,7 +129,7 @@ def _used_keys(rows: list[dict[str, str]]) -> list[str]:
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:
-    """Names to the left, all else to the right."""
+    """Print a table with names to the left, and all else to the right."""
     lines = [list(rows[0])] + [list(row.values()) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for name, *cells in lines:

@@ -14,7 +14,7 @@ from .ours import L1_COEFFICIENT
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Of a sparse autoencoder and its batch."""
+    """The sizes of a sparse autoencoder and its batch."""
 
     batch: int
     input: int
@@ -25,7 +25,7 @@ class Sizes:
 class TrainStep:
     """Adam on a ReLU autoencoder; metrics are observed in the loss function, in one `dtype`.
 
-    Parameters and moments are float32, as is usual. `observe` and `accumulate` are those of some
+    Parameters and moments are float32, as is usual. `observe` and `accumulate` come from some
     metrics; without metrics they return nothing.
     """
 
@@ -76,9 +76,9 @@ class TrainStep:
 
 
 def observe_nothing(**_: Array) -> None:
-    """In place of `observe`, for a step without metrics."""
+    """Stands in for `observe` in a step without metrics."""
 
 
 def accumulate_nothing(metric_state: PyTree, _: None) -> PyTree:
-    """In place of `accumulate`, for a step without metrics."""
+    """Stands in for `accumulate` in a step without metrics."""
     return metric_state

@@ -1,6 +1,7 @@
 """A byte-level transformer on real text, whose residual stream can be read and replaced.
 
-What `train_sae.py` trains its sparse autoencoders on. Nothing here knows of them, or of metrics.
+`train_sae.py` trains its sparse autoencoders on it. Nothing here knows about them, or about
+metrics.
 """
 
 import dataclasses

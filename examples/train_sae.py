@@ -76,7 +76,7 @@ reconstructed  the same, with the residual stream after this block replaced by i
 zero_ablated   the same, replaced by zeros
 score          (zero_ablated - reconstructed) / (zero_ablated - clean)
 """
-# What `ModelLoss` calls them. All other columns are called as the metrics are.
+# The names in `ModelLoss`. All other columns have the names of their metrics.
 COLUMNS = {
     "source": "clean",
     "with_reconstruction": "reconstructed",
@@ -130,7 +130,8 @@ class SparseAutoencoder(eqx.Module):
         (d_model,) = mean.shape
         directions = jax.random.normal(key, (num_learned_features, d_model))
         self.decoder = directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
-        # Half of the features fire at first. Scaled so, they decode to about what was encoded.
+        # Half of the features fire at first. With this scale, they decode to about what was
+        # encoded.
         self.encoder = self.decoder.T * (2 * d_model / num_learned_features)
         self.encoder_bias = jnp.zeros(num_learned_features)
         self.decoder_bias = mean
@@ -167,7 +168,7 @@ def by_component(metrics: dict[str, jsm.AbstractMetric[Any]]) -> jsm.MetricColle
 
 
 def sae_metrics(config: Config) -> jsm.MetricCollection:
-    """What is measured of the autoencoders, during training and at the end."""
+    """Metrics of the autoencoders, during training and at the end."""
     num_features, num_components = config.num_learned_features, config.num_components
     return by_component(
         {
@@ -193,7 +194,7 @@ def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) ->
         observation = metrics.observe(
             source_activations=source, learned_activations=learned, decoded_activations=decoded
         )
-        # Summed over components, so that each has the gradients that it would have alone.
+        # The sum over components, so that each has the gradients that it would have alone.
         return jnp.sum(jnp.mean(losses, axis=(0, 1))), observation
 
     @partial(jax.jit, donate_argnums=(0, 1, 2))
@@ -229,7 +230,7 @@ def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) ->
 
 
 def loss_metrics(config: Config) -> jsm.MetricCollection:
-    """What is measured of the transformer, its residual stream unchanged and replaced."""
+    """Metrics of the transformer, with its residual stream unchanged and replaced."""
     num_components = config.num_components
     return by_component(
         {
@@ -293,7 +294,7 @@ def rows_by_component(results: dict[str, Array]) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
     for name, value in results.items():
         *_, metric, component = name.split("/")
-        # Of the densities, one per feature, their mean. All other values are scalars.
+        # The mean of the densities, one per feature. All other values are scalars.
         rows.setdefault(component, {})[COLUMNS.get(metric, metric)] = float(jnp.mean(value))
     return rows
 

@@ -44,7 +44,7 @@ def density_statistics(learned_activations):
     num_fired = (learned_activations > 0).sum(0)
     density = num_fired / len(learned_activations)
     alive = density[density > 0]
-    # From the half decade that ends at 1e-8 on; 1 belongs to the one below it.
+    # Half decades, the first of which ends at 1e-8; 1 belongs to the one below it.
     half_decade = np.clip(np.floor(2 * np.log10(alive) + 1e-9) + 16, -1, 15).astype(int)
     histogram = np.bincount(half_decade + 2, minlength=18)
     histogram[0] = np.sum(density == 0)

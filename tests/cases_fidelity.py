@@ -68,7 +68,7 @@ CASES = [
         LOGITS,
         kl_divergence_score,
         np.nan,
-        rtol=1e-4,  # the score of unrelated logits is the small difference of two alike sums
+        rtol=1e-4,  # the score of unrelated logits is the small difference of two similar sums
     ),
     MetricCase(
         "KLDivergenceScore mean ablation",

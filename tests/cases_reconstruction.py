@@ -26,7 +26,7 @@ DEFINITIONS = {
     "per_dimension_mean": lambda x, y: np.mean(1 - ((x - y) ** 2).mean(0) / x.var(0)),
 }
 
-# Of what is subtracted from 1: a few units in the last place of it, however close the result to 0.
+# A few units in the last place of what is subtracted from 1, however close the result is to 0.
 ROUNDING = 5e-7
 
 CASES = [

@@ -15,7 +15,7 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# What is compiled is kept for the other worker and for the next run, however little it took.
+# Compiled programs are kept for the other worker and the next run, however quick they were.
 jax.config.update(
     "jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".jax_cache")
 )
@@ -32,7 +32,7 @@ def programs_of_one_module():
 
 @pytest.fixture(scope="module")
 def compiled_anew():
-    """For tests that read what the compiler has to say, which is not all kept."""
+    """For tests that read the compiler's analyses, which the cache does not keep in full."""
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     yield

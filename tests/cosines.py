@@ -4,7 +4,7 @@ import numpy as np
 
 
 def cosines(a, b):
-    """NaN with a zero row."""
+    """All cosines of rows of `a` to rows of `b`; NaN with a zero row."""
     with np.errstate(invalid="ignore"):
         a, b = (x / np.sqrt((x**2).sum(1, keepdims=True)) for x in (a, b))
     return a @ b.T

@@ -1,8 +1,8 @@
 """A metric under test: how it is built, what it reads, and an independent float64 oracle.
 
 An oracle sees the unmasked vectors (or losses) of one component, `[N, ...]` in float64, and says
-what the metric should be. It knows of no batches, masks, components or devices, unless its case
-says otherwise.
+what the metric should be. It does not know about batches, masks, components or devices, unless its
+case says so.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ SIZES = (
 )
 PER_LEARNED_FEATURE = frozenset(LEARNED + TRUE + NORMS)
 PER_ITEM = frozenset(LOSSES + LOSS_OF_MEANS + LOGITS + LOGITS_OF_MEANS)
-# No batch axes: neither cut into batches, nor spread over devices, nor masked.
+# Without batch axes: these are not cut into batches, spread over devices or masked.
 UNBATCHED = frozenset(NORMS)
 
 Oracle = Callable[..., Any]
@@ -50,13 +50,13 @@ class MetricCase:
     """A metric under test.
 
     - `oracle`: takes the `inputs` in order and returns a value or a dictionary of them.
-    - `of_nothing`: the value where nothing was seen, or a dictionary of it by result name.
-    - `of_components`: makes the result of the oracle's values `[component, ...]`.
+    - `of_nothing`: the value where nothing was seen, or a dictionary of such values by result name.
+    - `of_components`: turns the oracle's values `[component, ...]` into the result.
     - `per_batch`: each batch has a part in the value that depends on the whole of it. The oracle
         sees one batch and returns (numerator, denominator), which are added up and divided.
     - `needs_prompts`: the batch axes are `[prompt, token]`. The oracle sees them as they are,
         masked or not, and takes the mask `[prompt, token]` after the inputs.
-    - `skips`: how the names of runners begin in which it does not run.
+    - `skips`: beginnings of the names of runners in which it does not run.
     """
 
     name: str
@@ -75,7 +75,7 @@ class MetricCase:
 
     def runs_in(self, runner: str, shape: tuple[int, ...], num_components: int | None) -> bool:
         """Whether the metric is defined for this runner, these batch axes and components."""
-        # No device sees the whole batch where each keeps a state of its own.
+        # Where each device keeps a separate state, no device sees the whole batch.
         skips = (*self.skips, "all_reduce") if self.per_batch else self.skips
         return (
             not runner.startswith(skips)
@@ -84,7 +84,7 @@ class MetricCase:
         )
 
     def batch_shape(self, size: int) -> tuple[int, ...]:
-        """Batch axes of the least number, the first of them of the given size."""
+        """The fewest batch axes, the first of them of the given size."""
         return (size, 2) if self.needs_prompts else (size,)
 
     def value_of_nothing(self, result: str) -> float:
@@ -124,7 +124,7 @@ def draw_inputs(
 
 
 def by_what_they_read(cases: Sequence[MetricCase]) -> dict[str, list[MetricCase]]:
-    """What is compiled, and so paid for, together."""
+    """Cases by what they read: each group is compiled, and so paid for, together."""
     return {
         "activations": [case for case in cases if not PER_ITEM.issuperset(case.inputs)],
         "losses and logits": [case for case in cases if PER_ITEM.issuperset(case.inputs)],
@@ -142,7 +142,7 @@ def expected(
 ) -> dict[str, np.ndarray]:
     """The oracle's values by result name, the component axis first.
 
-    Batches are as the metric takes them, those without a mask whole.
+    Batches are as the metric takes them. A batch without a mask counts whole.
     """
     if num_components is None:
         return by_name(_value(case, batches, None))

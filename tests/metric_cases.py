@@ -172,5 +172,5 @@ COMBINED_CASES = [
     ),
 ]
 ALL_CASES = LEAF_CASES + COMBINED_CASES
-# Each metric as it is by default; its options change numbers, not how it runs.
+# Each metric with its defaults; options change numbers, not how it runs.
 DEFAULT_CASES = [case for case in ALL_CASES if case.name in vars(jsm)]

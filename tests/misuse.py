@@ -1,4 +1,4 @@
-"""What the tests of errors share: metrics to misuse, inputs to trace, and what a message says."""
+"""Shared by tests of errors: metrics to misuse, inputs to trace, and what a message says."""
 
 import jax
 import jax.numpy as jnp

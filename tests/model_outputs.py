@@ -27,7 +27,7 @@ def draw_logits(*shape, noise=(0.5, 2.0), seed=0):
 
 
 def draw_losses(*shape, seed=0):
-    """Losses that rise and fall together, as those of one text do."""
+    """Losses that rise and fall together, as the losses of one text do."""
     rng = np.random.default_rng(seed)
     clean = rng.gamma(4, 0.5, shape)
     reconstructed = clean + rng.gamma(2, 0.1, shape)
@@ -37,7 +37,7 @@ def draw_losses(*shape, seed=0):
 
 
 def kl_divergence(clean, intervened):
-    """Item by item, in float64."""
+    """The divergence of each item, in float64."""
     log_p, log_q = (log_softmax(np.asarray(x, np.float64), axis=-1) for x in (clean, intervened))
     difference = log_p - log_q
     return (np.exp(log_p) * (difference + np.expm1(-difference))).sum(-1)

@@ -47,7 +47,7 @@ ORACLES = {"pooled": explained} | DEFINITIONS
 
 
 def noisy(num_vectors, means, seed=0):
-    """Standard deviation 1 about the means, with an error of 0.3 and a bias of 0.1."""
+    """Draw with standard deviation 1 about the means, an error of 0.3 and a bias of 0.1."""
     rng = np.random.default_rng(seed)
     source = np.asarray(means) + rng.normal(size=(num_vectors, len(means)))
     decoded = source + 0.1 + 0.3 * rng.normal(size=source.shape)

@@ -185,7 +185,7 @@ def explicit_mesh(metric, batches):
 
 def explicit_mesh_features_sharded(metric, batches):
     mesh = _mesh(AxisType.Explicit, (2, 4), ("data", "model"))
-    # A field is printed unless it is at its default, and so are those of metrics in a collection.
+    # A field is printed unless it has its default; so are the fields of metrics in a collection.
     has_components = "num_components=" in repr(metric)
     with jax.set_mesh(mesh):
 
@@ -217,5 +217,5 @@ RUNNERS = {
     "explicit mesh": explicit_mesh,
     "explicit mesh, features sharded": explicit_mesh_features_sharded,
 }
-# Those that have little in common with each other; the last of them scans.
+# Runners that have little in common with each other; the last of them scans.
 COMPILED_BY_DEFAULT = ["jit donated", "shard_map checked", "explicit mesh, features sharded"]

@@ -1,4 +1,4 @@
-"""What of a table runs by default, and what only where everything is crossed with everything."""
+"""Which rows of a table run by default, and which only where all is crossed with all."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 
 def all_of(values: Iterable[Any], by_default: Collection[Any]) -> list[Any]:
-    """Parameters for `pytest.mark.parametrize`: those not run by default are exhaustive.
+    """Parameters for `pytest.mark.parametrize`; what is not run by default is exhaustive.
 
     A test is exhaustive if any of its parameters is.
     """

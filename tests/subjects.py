@@ -22,7 +22,7 @@ COMPONENTS = 3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """Some metrics as one: the only one of the cases, or a collection of them by name."""
+    """Some metrics as one: the metric of the only case, or a collection of all by name."""
 
     cases: tuple[MetricCase, ...]
     is_collection: bool
@@ -38,15 +38,15 @@ class Subject:
         return {name: jnp.asarray(values) for name, values in batch.items()}
 
     def names(self) -> tuple[str, ...]:
-        """Of the inputs."""
+        """The names of the inputs."""
         return tuple(sorted({name for case in self.cases for name in case.inputs}))
 
     def batch_shape(self, size: int) -> tuple[int, ...]:
-        """Batch axes of the least number, the first of them of the given size."""
+        """The fewest batch axes, the first of them of the given size."""
         return max((case.batch_shape(size) for case in self.cases), key=len)
 
     def where(self, holds: Callable[[MetricCase], bool]) -> "Subject":
-        """Only the cases of which something holds; skips the test where it is none."""
+        """Only the cases for which something holds; skips the test if there are none."""
         cases = tuple(filter(holds, self.cases))
         if not cases:
             pytest.skip("says nothing about this metric")
@@ -63,20 +63,20 @@ class Subject:
             yield case, state[case.name] if self.is_collection else state
 
     def assert_same_value(self, one: Any, other: Any) -> None:
-        """Within the tolerance of each metric."""
+        """Assert equality within the tolerance of each metric."""
         pairs = zip(self.values(one), self.values(other), strict=True)
         for (case, one_value), (_, other_value) in pairs:
             assert_same(case, one_value, other_value)
 
 
 def own(values: dict[str, Any], metric_name: str) -> dict[str, Any]:
-    """The part of a collection's values that is one metric's, as that metric gives it."""
+    """The part of a collection's values that belongs to one metric, as that metric gives it."""
     names = {name: name.partition("/") for name in values}
     return {inner: values[n] for n, (outer, _, inner) in names.items() if outer == metric_name}
 
 
 def assert_same_type(before: Any, after: Any) -> None:
-    """Equal trees, shapes, dtypes, weak types and shardings."""
+    """Assert equal trees, shapes, dtypes, weak types and shardings."""
     chex.assert_trees_all_equal_structs(before, after)
     chex.assert_trees_all_equal_shapes_and_dtypes(before, after)
     for one, other in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
@@ -85,26 +85,26 @@ def assert_same_type(before: Any, after: Any) -> None:
 
 
 def assert_same(case: MetricCase, one: Any, other: Any, ordered: bool = True) -> None:
-    """Equal within the case's tolerance."""
+    """Assert equality within the case's tolerance."""
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         a, b = (np.asarray(x) if ordered else np.sort(x) for x in (a, b))
         np.testing.assert_allclose(a, b, rtol=case.rtol, err_msg=case.name)
 
 
 def accumulators(state: Any) -> list[jsm.AbstractAccumulator]:
-    """Those of which a state consists."""
+    """The accumulators of a state."""
     is_leaf = lambda node: isinstance(node, jsm.AbstractAccumulator)  # noqa: E731
     return jax.tree.leaves(state, is_leaf=is_leaf)
 
 
 def _groups(cases: Sequence[MetricCase]) -> dict[str, Subject]:
-    """By what they read, and in batches of the same axes as each alone."""
+    """Cases that read the same inputs, in batches with the axes that each takes alone."""
     groups = by_what_they_read([case for case in cases if not case.needs_prompts])
     groups["prompts"] = [case for case in cases if case.needs_prompts]
     return {name: Subject(tuple(group), is_collection=True) for name, group in groups.items()}
 
 
-# One metric for each kind of state, that of losses beside those of activations.
+# One metric for each kind of state, of losses and of activations.
 OF_EACH_STATE = ("FeatureDensity", "ExplainedVariance", "ActivationStatistics", "Capacity")
 OF_EACH_STATE += ("DeadFeatures", "ConsistentActivationHeuristic", "ReconstructionScore")
 

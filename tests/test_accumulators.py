@@ -36,7 +36,7 @@ def over_devices(function, **kwargs):
 
 
 def feed_on_each_device(accumulator, observation, times):
-    """As `feed`, inside shard_map, where the carry must be marked as varying like what is added."""
+    """As `feed`, but in shard_map, where the carry must be marked as varying like the additions."""
     varying = jax.tree.map(lambda x: lax.pcast(x, "data", to="varying"), accumulator)
     return feed(varying, observation, times)
 
@@ -127,7 +127,7 @@ def test_total_of_thirty_million_tenths():
 
 
 def test_total_survives_fast_math():
-    """In a process of its own, since XLA reads its flags once."""
+    """It runs in a separate process, since XLA reads its flags once."""
     program = """if True:
         import jax, jax.numpy as jnp, jax_sae_metrics as jsm
         from jax import lax

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "jax_sae_metrics"
-# From the ground up. Each may import what stands before it.
+# From the bottom up. Each may import what stands before it.
 LAYERS = (
     {"_arrays", "_configuration"},
     {"_accumulator", "_reductions", "_dictionary"},

@@ -21,7 +21,7 @@ INPUT_FEATURES = 8
 
 
 def largest(cosines):
-    """Of each row; NaN where there is none."""
+    """The largest entry of each row; NaN where there is none."""
     found = np.where(np.isnan(cosines), -np.inf, cosines).max(1)
     return np.where(found == -np.inf, np.nan, found)
 
@@ -64,7 +64,7 @@ class Case:
     same_shape: bool = False
 
     def draw(self, rng, num_features=37, num_others=23):
-        """Some rows are zero, and two the same but for sign and length."""
+        """Draw rows: some are zero, and two are the same but for sign and length."""
         sizes = [num_features, num_features if self.same_shape else num_others]
         arrays = [rng.normal(size=(size, INPUT_FEATURES)) for size in sizes]
         for array in arrays:

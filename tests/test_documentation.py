@@ -76,12 +76,12 @@ def test_every_function_says_what_it_takes_returns_and_raises(name, section):
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() | FUNCTIONS.keys() | {"Count", "Total"}))
 def test_every_metric_and_function_has_an_example(name):
-    """Which runs as a doctest of its module."""
+    """The example runs as a doctest of its module."""
     assert doctest.DocTestParser().get_examples(inspect.getdoc(PUBLIC[name]))
 
 
 def test_concrete_metrics_are_final():
-    """Abstract or final: nothing inherits from a concrete metric, nor overrides what is derived."""
+    """Concrete metrics have no subclasses, and override none of the derived methods."""
     derived = set(public_methods(jsm.AbstractMetric))
     for name in CONCRETE:
         assert METRICS[name].__subclasses__() == []

@@ -13,7 +13,7 @@ COLUMNS += ["clean", "reconstructed", "zero_ablated", "score"]
 
 
 def test_the_example_measures_what_it_trains(tmp_path):
-    """In miniature, as its users would run it: a process of its own, warnings as errors."""
+    """It runs in miniature, as users run it: in a separate process, with warnings as errors."""
     output = tmp_path / "metrics.json"
     flags = ["--quick", "--steps", "40", "--output", str(output)]
     run = subprocess.run(

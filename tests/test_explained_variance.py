@@ -47,7 +47,7 @@ def test_a_mask_leaves_a_few_vectors(kept, elsewhere):
 
 @pytest.mark.parametrize("place", [0, 1, 4095])
 def test_an_outlier_costs_no_digits(place):
-    """Of the vectors that the centre is taken from, the first is one and the others are not."""
+    """The centre is taken from some vectors: the first is among them, the other two are not."""
     source, decoded = noisy(4096, [1000, 0])
     source[place] += 3000
     exact = 1 - explained(source.astype(float), decoded.astype(float))

@@ -175,7 +175,7 @@ def kl_errors(moved, moved_most):
 
 @pytest.mark.parametrize("name", ERRORS)
 def test_standard_errors(name):
-    """Against the formula, and against what resampling the items gives."""
+    """They equal the formula, and what resampling the items gives."""
     metric, names, value_of, error_of = ERRORS[name]
     size = 600
     drawn = draw_losses(size) | draw_logits(size, 11)

@@ -18,7 +18,7 @@ from selection import all_of
 
 BATCH, FEATURES = 2048, 1024
 
-# All of them run on every platform, and are compiled here for CPU.
+# All forms run on every platform, and are compiled here for CPU.
 FORMS = {"cpu": reduce_in_blocks, "gpu": reduce_in_tiles, "plain": reduce_at_once}
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 # By kind. There are more comparisons than bytes in an integer; "c" is a constant of each feature.
@@ -53,7 +53,7 @@ LAYOUTS = {
 
 
 def asked(constant=None):
-    """All that is asked in these tests, one kind after the other."""
+    """All reductions of these tests, one kind after the other."""
     reductions = [Reduction(kind, f) for kind, of_kind in FUNCTIONS.items() for f in of_kind]
     if constant is not None:
         reductions += [Reduction(kind, f, (constant,)) for kind, f in WITH_CONSTANT.items()]
@@ -67,7 +67,7 @@ def vectors_of(arrays, mask, num_item_axes):
 
 
 def by_numpy(reduction, arrays, mask, num_item_axes):
-    """What a reduction of float64 arrays is."""
+    """The result of a reduction, found by NumPy in float64."""
     items = tuple(range(num_item_axes))
     values = reduction.function(*arrays, *(np.float64(c) for c in reduction.constants))
     shape = arrays[0].shape
@@ -82,7 +82,7 @@ def by_numpy(reduction, arrays, mask, num_item_axes):
     return np.sum(values, items, where=kept)
 
 
-# The least, an uneven one, and one as large as it takes for every form to do all that it does.
+# The smallest, an uneven one, and one large enough for every form to use all of its code.
 DEFAULT_LAYOUTS = ["one vector", "no multiple of anything", "tiles of components"]
 
 
@@ -92,7 +92,7 @@ DEFAULT_LAYOUTS = ["one vector", "no multiple of anything", "tiles of components
 )
 @every_form
 def test_every_form_equals_numpy(form, masked, layout):
-    """All together, in another order, and alone: what is masked out is NaN."""
+    """Reductions run all together, in another order, and alone. What is masked out is NaN."""
     shape, num_item_axes = LAYOUTS[layout]
     rng = np.random.default_rng(0)
     x, y = (rng.normal(size=shape) * (rng.random(shape) < 0.7) for _ in range(2))
@@ -162,7 +162,7 @@ def test_of_no_items(form):
 
 @every_form
 def test_under_shard_map_results_vary_as_the_arrays_do(form):
-    """In a scan, whose carry has to have one type: with what a form gives it begins and goes on."""
+    """In a scan, the carry has one type: it begins with what a form gives and goes on with it."""
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8 * 64, 64)), jnp.float32)
 
@@ -182,7 +182,7 @@ def test_under_shard_map_results_vary_as_the_arrays_do(form):
 
 
 def test_a_platform_without_a_form_gets_the_plain_one():
-    """That of TPU, which has none of its own either."""
+    """The plain form is also the form for TPU."""
     from jax_sae_metrics._reductions.reduce_all import _FORMS
 
     assert _FORMS["default"] is reduce_at_once
@@ -211,7 +211,7 @@ MASKS = {
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("num_items", [1, 3, 64, 1000, 4096])
 def test_a_centre_is_near_the_mean(num_items, mask):
-    """Near enough that no digits are lost to it: within a few standard deviations."""
+    """It is near enough that no digits are lost: within a few standard deviations."""
     mask = MASKS[mask](num_items)
     x = 1000 + np.random.default_rng(0).normal(size=(num_items, 2, 5)).astype(np.float32)
     x[:, :, 4] = 0.1  # of equal values, exactly that value

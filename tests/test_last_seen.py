@@ -28,7 +28,7 @@ def dense(position, num_items):
 
 
 def few(position, num_items):
-    """As `dense`, every feature twice, the first time too early; one of them is padding."""
+    """As `dense`, but every feature comes twice, the first time too early; one is padding."""
     position = np.asarray(position)
     features = np.broadcast_to(np.arange(position.shape[-1]), position.shape)
     indices = np.concatenate([features, features, np.full_like(features[..., :1], 99)], axis=-1)
@@ -47,13 +47,13 @@ def as_state(position, num_items):
 
 
 def record_of(fires):
-    """Of `[item, feature]`: the last position of each feature, the first item being number 1."""
+    """The last position of each feature of `[item, feature]`; the first item is number 1."""
     numbers = np.arange(1, len(fires) + 1)[:, None]
     return np.max(fires * numbers, axis=0, initial=0), len(fires)
 
 
 def ages_of(fires):
-    """Of `[item, feature]`: how many items came after the last at which a feature fired."""
+    """How many items of `[item, feature]` came after the last at which a feature fired."""
     position, num_items = record_of(fires)
     return num_items - position
 
@@ -64,7 +64,7 @@ def go_on(state, record):
     return state.add(record)
 
 
-# A batch adds to the state by one of these, which mean the same.
+# A batch is added by one of these, which mean the same.
 FORMS = {"dense": dense, "few": few, "merged": as_state}
 BATCHES = {
     "one": [[[0, 1, 0, 0, 1], [1, 0, 0, 0, 1]]],
@@ -101,7 +101,7 @@ CLOCKS = (0, 5, MAX_AGE - 1, MAX_AGE, LARGEST - 4, LARGEST)
 
 
 def positions_before(clock):
-    """At the start, at the end, never, and around where ages end."""
+    """Positions at the start, at the end, never, and around the largest age."""
     positions = (0, 1, clock - MAX_AGE, clock - MAX_AGE + 1, clock)
     return np.array([min(max(position, 0), clock) for position in positions])
 
@@ -170,7 +170,7 @@ DEVICES = {
 
 
 def ages_side_by_side(positions, clocks):
-    """By hand: what all devices did after the item of one device, if all ended together."""
+    """Count by hand what all devices did after an item of one, if all ended together."""
     ages = []
     for feature in positions.T:
         behind = [

@@ -52,7 +52,7 @@ def test_classification_of_batches_is_merged():
 
 
 def test_classification_counts_on_beyond_float32_and_32_bits():
-    """2^33 batches, without so many updates."""
+    """The state of 2^33 batches is made without 2^33 updates."""
     metric = jsm.LatentClassification(20)
     learned, true = of_golden()
     one = metric.update(metric.init(), learned_activations=learned, true_activations=true)

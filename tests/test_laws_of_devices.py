@@ -1,4 +1,4 @@
-"""What holds for every metric on many devices, however they are told of each other."""
+"""What holds for every metric on many devices, however a batch is spread over them."""
 
 import functools
 
@@ -53,7 +53,7 @@ def test_update_keeps_the_sharding_of_the_state(subject, spec):
 
 @few_and_each_alone
 def test_one_device_and_eight_agree(subject):
-    """Exactly for counts; totals differ by the order of one batch's float32 sum."""
+    """Counts agree exactly; totals differ by the order of one batch's float32 sum."""
     metric = subject.build()
     constants, (batch,) = split(subject.inputs(size=32))
 
@@ -73,7 +73,7 @@ def test_one_device_and_eight_agree(subject):
             if isinstance(a, jsm.Count | jsm.LastSeen):
                 np.testing.assert_array_equal(a.to_numpy(), b.to_numpy(), err_msg=case.name)
             elif isinstance(a, jsm.Moments):
-                # As values: what one half of a pair lacks, the other has.
+                # Compared as values: what one half of a pair lacks, the other has.
                 assert_same(case, a.to_numpy(), b.to_numpy())
             else:
                 assert_same(case, a, b)

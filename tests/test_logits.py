@@ -93,7 +93,7 @@ def test_wrong_logits(name):
 
 
 def test_masked_vocabulary():
-    """-inf in all logits: as if the vocabulary were smaller."""
+    """A token with -inf in all logits counts as if it were not in the vocabulary."""
     batch = draw_logits(6, 5)
     padded = {
         name: np.concatenate([array, np.full((6, 2), -np.inf, np.float32)], axis=-1)
@@ -116,7 +116,7 @@ def test_ruling_out_a_token_that_the_model_does_not():
 
 
 def test_allowing_a_token_that_the_model_rules_out():
-    """Costs the probability that it takes from the others, and nothing by itself."""
+    """It costs the probability that it takes from the others, and nothing by itself."""
     batch = draw_logits(1, 5)
     batch["source_logits"][0, 3] = -np.inf
     value = compute(jsm.KLDivergenceScore(), batch)["with_reconstruction"]
@@ -154,7 +154,7 @@ def test_of_tied_tokens_the_first_is_chosen():
 def test_very_large_logits(shift):
     """A constant added to all logits of an item changes nothing, and 1e4 between them is finite."""
     batch = draw_logits(64, 7)
-    # To multiples of 2^-8, which float32 still holds at 1e4.
+    # Multiples of 2^-8, which float32 still holds at 1e4.
     batch = {name: np.round(array * 256) / 256 for name, array in batch.items()}
     shifted = {name: array + np.float32(shift) for name, array in batch.items()}
     expected, values = (compute(jsm.KLDivergenceScore(), b) for b in (batch, shifted))
@@ -173,7 +173,7 @@ def test_very_different_predictions():
 @pytest.mark.parametrize("vocabulary", [5, 5000])
 @pytest.mark.parametrize("noise", [1e-5, 4e-4, 1e-2])
 def test_nearly_the_same_predictions(noise, vocabulary):
-    """Divergences of 1e-11 to 1e-4, of which float32 would lose all digits in p (log p - log q)."""
+    """Divergences are 1e-11 to 1e-4: in p (log p - log q), float32 would lose all digits."""
     batch = draw_logits(64, vocabulary, noise=(noise, 1.0))
     values = compute(jsm.KLDivergenceScore(), batch)
     wanted = kl_divergence(*(batch[name] for name in LOGITS[:2])).mean()

@@ -25,14 +25,14 @@ def nothing_masked_out(shape, num_components, seed):
 
 
 def a_component_and_a_batch_masked_out(shape, num_components, seed):
-    """Of the last component everything, of the one before it the last batch, of others a part."""
+    """Mask all of the last component, the last batch of the one before, and parts of others."""
     mask = np.random.default_rng(seed).random((*shape, num_components)) < 0.6
     mask[..., -1] = False
     mask[..., -2] &= seed < NUM_BATCHES - 1
     return mask
 
 
-# On each of 8 devices there are 34 items: more than XLA:CPU reduces in one go, and not a multiple.
+# Each of 8 devices has 34 items: more than XLA:CPU reduces in one go, and not a multiple.
 LAYOUTS = {
     "vectors": ((272,), None, nothing_masked_out),
     "masked sequences of 3 components": ((136, 2), 3, a_component_and_a_batch_masked_out),
@@ -41,7 +41,7 @@ LAYOUTS = {
 
 @functools.cache
 def draw_batches(names, layout, dtype):
-    """What is masked out is NaN."""
+    """Draw batches in which what is masked out is NaN."""
     shape, num_components, draw_mask = LAYOUTS[layout]
     batches = []
     for seed in range(NUM_BATCHES):
@@ -72,7 +72,7 @@ CELLS = [("vectors", "float32"), *(("masked sequences of 3 components", dtype) f
 
 @pytest.fixture(autouse=True)
 def programs_of_one_cell():
-    """No two cells share what is compiled."""
+    """No two cells share a compiled program, so none is kept."""
     yield
     jax.clear_caches()
 

@@ -1,4 +1,4 @@
-"""The best assignment of the rows of one dictionary to those of another."""
+"""The best assignment of the rows of one dictionary to the rows of another."""
 
 import itertools
 
@@ -15,7 +15,7 @@ ONE, ZEROS = jnp.ones((1, 3)), jnp.zeros((4, 3))
 
 
 def best_assignment(a, b):
-    """Of all assignments, one by one."""
+    """The best of all assignments, tried one by one."""
     found = np.abs(cosines(a, b))
     found = found if len(a) <= len(b) else found.T
     rows = range(len(found))

@@ -16,7 +16,7 @@ MEANS = np.array([0.0, 1000.0, -1e4])
 
 
 def draw(num_items, seed=0):
-    """Standard deviation 1 about means that are up to ten thousand times as large."""
+    """Draw with standard deviation 1 about means that are up to ten thousand times as large."""
     return (MEANS + np.random.default_rng(seed).normal(size=(num_items, FEATURES))).astype(
         np.float32
     )
@@ -37,7 +37,7 @@ def record(items):
 def assert_right(moments, items):
     exact = np.asarray(items, np.float64)
     mean, variance = moments.to_numpy()
-    # To a millionth of a standard deviation, which is 1.
+    # Within a millionth of a standard deviation, which is 1.
     np.testing.assert_allclose(mean, exact.mean(0), rtol=0, atol=1e-6)
     np.testing.assert_allclose(variance, exact.var(0), rtol=2e-6)
     np.testing.assert_allclose(moments.variance(), exact.var(0), rtol=2e-6)

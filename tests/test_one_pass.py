@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("compiled_anew")
 # No two buffers of the step have the same number of elements.
 BATCH, FEATURES, INPUTS = 1024, 4096, 512
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-# What is not float32 is converted somewhere, which is what may be written out.
+# Other dtypes than float32 are converted, and XLA may write out the converted array.
 narrow_dtype = pytest.mark.parametrize(
     "dtype", all_of(DTYPES.values(), by_default=[jnp.bfloat16]), ids=DTYPES
 )
@@ -37,7 +37,7 @@ every_ready_made = pytest.mark.parametrize("metrics", READY_MADE.values(), ids=R
 
 
 def sums_alone():
-    """Metrics that need no centre, which devices find together before all else."""
+    """Metrics that need no centre. (Devices find centres together, before all else.)"""
     return jsm.MetricCollection(
         {
             "density": jsm.FeatureDensity(FEATURES),
@@ -136,7 +136,7 @@ ALONE = {
     ids=lambda value: type(value).__name__ if isinstance(value, jsm.AbstractMetric) else "",
 )
 def test_a_metric_alone_on_cpu_holds_less_than_a_byte_for_each_activation(names, metric, dtype):
-    """A sum that is alone XLA may leave to a library, for which it writes out what is summed."""
+    """XLA may leave a sum that is alone to a library, and writes out what is summed for it."""
     inputs = {name: activations(BATCH, dtype)[name] for name in names}
     step = jax.jit(functools.partial(update, metric), donate_argnums=0)
     compiled = Compiled.of(step.lower(jax.eval_shape(metric.init), inputs).compile())
@@ -146,7 +146,7 @@ def test_a_metric_alone_on_cpu_holds_less_than_a_byte_for_each_activation(names,
 @narrow_dtype
 @every_ready_made
 def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vectors(metrics, dtype):
-    """The second time, a block of at most 128 rows is in the cache."""
+    """When it is read again, a block of at most 128 rows is in the cache."""
     arguments = jax.eval_shape(metrics.init), activations(BATCH, dtype)
     step = jax.jit(functools.partial(update, metrics), donate_argnums=0)
     compiled = Compiled.of(step.lower(*arguments).compile())
@@ -155,7 +155,7 @@ def test_an_update_on_cpu_reads_every_block_once_for_features_and_once_for_vecto
 
 
 def test_a_collection_on_cpu_computes_once_what_its_metrics_share():
-    """Counted in the compiled program: three metrics of firing reduce as often as one."""
+    """In the compiled program, three metrics of firing reduce as often as one."""
     metrics = {
         "density": jsm.FeatureDensity(512),
         "fired": jsm.NeuronFiredCount(512),

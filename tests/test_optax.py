@@ -239,7 +239,7 @@ def test_track_does_not_pass_over_a_misspelled_mask():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_loss_functions_are_differentiable(dtype):
-    """Against central differences in float64."""
+    """Gradients agree with central differences in float64."""
     rng = np.random.default_rng(0)
     shapes = {"source_activations": 4, "learned_activations": 6, "decoded_activations": 4}
     inputs = {name: rng.normal(size=(5, 3, size)) for name, size in shapes.items()}

@@ -30,7 +30,7 @@ def run(page):
 
 
 def anchors(page):
-    """The anchors of the headings, and of the names that an API page is made of."""
+    """The anchors of the headings, and of the names on an API page."""
     text = FENCED.sub("", page)
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     words = (re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings)

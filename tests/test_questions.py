@@ -1,4 +1,4 @@
-"""What a metric asks is data: asked once, in any order, and answered before it is used."""
+"""What a metric asks is data: it asks once, in any order, and gets answers before it uses them."""
 
 import functools
 import random
@@ -175,7 +175,7 @@ def test_a_function_of_another_type_than_the_kind_reduces_is_refused(kind, funct
 
 @array_and_top_k
 def test_a_sum_of_numbers_is_no_count_and_a_count_no_total(given):
-    """Additions to few features, which TopK activations make, are checked as all others are."""
+    """TopK activations add to few features; these additions are checked as all others are."""
     few = jsm.TopKActivations(jnp.ones((1, 1)), jnp.ones((1, 1), jnp.int32), FEATURES)
     given = given if given is ACTS else few
 

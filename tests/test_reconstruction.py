@@ -23,7 +23,7 @@ DATA = pathlib.Path(__file__).parent / "data"
 
 FIRST = np.array([[[-1, 0], [0, 2], [1, 1]], [[0, 0], [0, 2], [0.5, 1]]])
 SECOND = np.array([[[2, 0], [0, 4]], [[2, 1], [0, 3]]])
-# Ten vectors of equal variance: one of which 0.1 is missed, and nine of which 0.9 is.
+# Ten vectors of equal variance: 0.1 of the first is missed, and 0.9 of the other nine.
 MERGED_SOURCE = np.array([[1.0, 0], [-1, 0]] * 5)
 MERGED = (MERGED_SOURCE, MERGED_SOURCE + np.sqrt([[0.1, 0]] + [[0.9, 0]] * 9))
 
@@ -108,7 +108,7 @@ def test_giving_the_mean_and_being_perfect():
     assert_all_close(compute(metrics, (source, mean)), of_mean, rtol=1e-6, atol=1e-7)
 
 
-# Vectors of which something is zero: both, the source, the decoded, none, none.
+# Which activations of each vector are zero: both, the source, the decoded, none, none.
 ZEROS = np.array(
     [[[0, 0], [0, 0], [3, 4], [3, 4], [0, 1]], [[0, 0], [1, 0], [0, 0], [3, 4], [2, 0]]]
 )
@@ -125,7 +125,7 @@ def test_zero_vectors_are_skipped_and_counted(metric):
     state = run(metric(), ZEROS, ZEROS)
     np.testing.assert_allclose(metric().compute(state), expected, rtol=1e-6)
     assert metric().num_skipped(state) == 2 * num_skipped
-    # What is masked out is not skipped, it was never there.
+    # A vector that is masked out does not count as skipped.
     state = run(metric(), (*ZEROS, [False, True, False, True, True]))
     assert metric().num_skipped(state) == 1
     of_components = metric(2)
@@ -139,7 +139,7 @@ def test_zero_vectors_are_skipped_and_counted(metric):
 
 @pytest.mark.parametrize("place", ["source", "decoded"])
 def test_nan_shows(place):
-    """Also where the other of the two is zero: NaN is not, and hides nothing."""
+    """NaN shows even if the other of the two is zero: a vector with NaN is not skipped."""
     batch = np.random.default_rng(0).normal(size=(2, 100, 4))
     own, other = (0, 1) if place == "source" else (1, 0)
     batch[own, 70, 2] = np.nan

@@ -32,7 +32,7 @@ WITH_ERROR_BARS = {name.partition("/")[0] for name in PARTS}
 
 
 def draw(num_vectors):
-    """Vectors of different lengths and errors, none close to zero or to the mean."""
+    """Draw vectors of different lengths and errors, none close to zero or to the mean."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(num_vectors, 4)) * rng.uniform(0.7, 1.4, size=(num_vectors, 1))
     x[:, 0] = 1.5 + np.sign(x[:, 0]) * (1 + abs(x[:, 0]))
@@ -46,7 +46,7 @@ def error_bars(*batches):
 
 
 def test_standard_errors_are_the_formula():
-    # No more vectors than the centre is taken from: it is their mean.
+    # The centre is taken from all of these few vectors: it is their mean.
     batch = draw(64)
     expected = {}
     for name, parts in PARTS.items():
@@ -60,7 +60,7 @@ def test_standard_errors_are_the_formula():
     "cut", all_of([[], [200, 400]], by_default=[[200, 400]]), ids=["whole", "cut up"]
 )
 def test_standard_errors_are_those_of_the_bootstrap(cut):
-    """Vectors drawn again, with replacement, 2000 times."""
+    """The bootstrap draws vectors again, with replacement, 2000 times."""
     batch = draw(600)
     rng = np.random.default_rng(2)
     values = {name: [] for name in PARTS}

@@ -1,4 +1,4 @@
-"""Few additions to many features: the results of dense ones, in time and memory for the few."""
+"""Few additions to many features give the results of dense ones, at the cost of the few."""
 
 import functools
 import re
@@ -130,7 +130,7 @@ LAYOUTS = {
 
 
 def draw_batches(num_features, num_components):
-    """Batches of prompts, with TopK and with dense activations."""
+    """Draw batches of prompts, with TopK and with dense activations."""
     rng = np.random.default_rng(7)
     components = () if num_components is None else (num_components,)
     shape = (136, 2, *components)
@@ -156,7 +156,7 @@ def wanted(layout, runner):
 def test_metrics_of_few_activations_equal_those_of_dense_ones(layout, runner):
     top_k, _ = draw_batches(*LAYOUTS[layout])
     value = RUNNERS[runner](metrics_of(*LAYOUTS[layout]), top_k)
-    # Devices that went side by side have an order of their own.
+    # Devices that went side by side count their items in another order.
     dense = wanted(layout, runner if runner.startswith("all_reduce") else "jit")
     assert value.keys() == dense.keys()
     for name, values in dense.items():
@@ -184,7 +184,7 @@ SPARSE_METRICS = {
     "L1AbsoluteLoss": jsm.L1AbsoluteLoss(),
     "L1AbsoluteLoss decoder_weighted": jsm.L1AbsoluteLoss(decoder_weighted=True),
 }
-# What has an entry for every feature, and writes none or those that are added to.
+# Operations on all features that write nothing, or only the entries that are added to.
 IN_PLACE = {"parameter", "get-tuple-element", "fusion", "scatter", "dynamic-update-slice"}
 # Turning back the clock of DeadFeatures is one branch of a conditional.
 TURN_BACK = {"conditional": 1, "broadcast": 1, "minimum": 1, "subtract": 1}
@@ -192,7 +192,7 @@ TURN_BACK = {"conditional": 1, "broadcast": 1, "minimum": 1, "subtract": 1}
 
 @pytest.mark.parametrize("name", SPARSE_METRICS)
 def test_an_update_touches_no_feature_that_is_not_given(name):
-    """In the compiled program: no other operation has a result with an entry for every feature."""
+    """In the compiled program, no other operation has a result with an entry for every feature."""
     metric, shape = SPARSE_METRICS[name], (16, 8, 16)
     inputs = {"decoder_norms": jnp.ones(MANY)} if "weighted" in name else {}
 

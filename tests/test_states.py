@@ -1,4 +1,4 @@
-"""States name their configuration; observations are a type of their own, with laws of their own."""
+"""States name their configuration; observations are a separate type, with separate laws."""
 
 import functools
 import operator
@@ -37,7 +37,7 @@ OTHERWISE_COUNTED = {
         jsm.PerComponent(jsm.L0Norm(2, absolute=False), ("a", "b")),
     ),
 }
-# What only reads a state is no such difference.
+# Fields that only read a state make no such difference.
 OTHERWISE_READ = {
     "definition": (
         jsm.ExplainedVariance(FEATURES),
@@ -109,7 +109,7 @@ def test_an_observation_has_its_parts_as_attributes():
 
 
 class OfEveryLaw(jsm.AbstractMetric):
-    """One accumulator of each kind that is no plain sum, and the two that are."""
+    """One accumulator of each kind that must not be summed, and both kinds that are sums."""
 
     def _init(self):
         shape = (FEATURES,)
@@ -146,7 +146,7 @@ class OfEveryLaw(jsm.AbstractMetric):
 
 
 def draw_batches():
-    """Of unequal size, one of them empty, with means that drift."""
+    """Draw batches of unequal size, one of them empty, with means that drift."""
     rng = np.random.default_rng(0)
     return [
         jnp.asarray(rng.normal(size=(size, FEATURES)) + drift, jnp.float32)
@@ -199,7 +199,7 @@ NO_SUMS = {
 
 
 def observe(metric, inputs):
-    """With those inputs that the metric reads."""
+    """Observe the inputs that the metric reads."""
     try:
         return metric.observe(**inputs)
     except TypeError as error:
@@ -265,7 +265,7 @@ def test_an_observation_with_other_names_than_the_state_says_which():
 
 
 def test_an_observation_may_be_of_the_class_of_the_state():
-    """As authors wrote it before observations had names of their own."""
+    """Authors wrote metrics like this before observations had names of their own."""
 
     class Fired(eqx.Module):
         num_fired: object

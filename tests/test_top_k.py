@@ -1,4 +1,4 @@
-"""TopK activations: the results of the dense form, in time and memory for what is given alone."""
+"""TopK activations give the results of the dense form, at the cost of what is given alone."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ LAYOUTS = {
 
 
 def ways_of_summing(num_features, num_components):
-    """Per feature, over everything, and per vector beside an array."""
+    """Sums per feature, over everything, and per vector beside an array."""
     return jsm.MetricCollection(
         {
             "density": jsm.FeatureDensity(num_features, num_components, threshold=0.5),
@@ -44,7 +44,7 @@ def all_other_metrics(num_features, num_components):
 
 
 def draw(shape, num_features, index_dtype=jnp.int32, seed=0):
-    """The same activations as `TopKActivations`, with poisoned padding, and as an array."""
+    """Draw the same activations as `TopKActivations`, with poisoned padding, and as an array."""
     rng = np.random.default_rng(seed)
     features = [rng.permutation(num_features)[:K] for _ in range(int(np.prod(shape)))]
     indices = np.reshape(features, (*shape, K))
@@ -63,7 +63,7 @@ def draw(shape, num_features, index_dtype=jnp.int32, seed=0):
 
 
 def draw_batches(num_features, num_components=None):
-    """Batches with TopK and with dense activations; those of components are masked."""
+    """Draw batches with TopK and with dense activations; batches with components are masked."""
     rng = np.random.default_rng(7)
     shape = (BATCH,) if num_components is None else (BATCH // 2, 2, num_components)
     batches = []

@@ -1,4 +1,4 @@
-"""Metrics that cannot be: refused where they are made, with the argument that is wrong."""
+"""Wrong configurations are refused where metrics are made, with the argument that is wrong."""
 
 import json
 import subprocess
@@ -71,7 +71,7 @@ def test_wrong_configuration(name):
     assert_says(*CONFIGURATIONS[name])
 
 
-# What a type checker would refuse, as these tests' own does: seen in a process without one.
+# A type checker, such as the one of these tests, would refuse this: run without one.
 WRONG_TYPES = {
     "jsm.FeatureDensity(np.int64(8))": ("num_learned_features", "Python int", "int64(8)"),
     "jsm.FeatureDensity('8')": ("num_learned_features", "Python int", "'8'"),

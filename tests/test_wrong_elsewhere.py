@@ -19,7 +19,7 @@ NUM_DEVICES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A number, as the naive formula has it and as it is here."""
+    """A number, as the naive formula gives it and as this library gives it."""
 
     naive: Callable[[], Any]
     here: Callable[[], Any]

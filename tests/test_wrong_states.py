@@ -1,4 +1,4 @@
-"""States, observations, axes and functions that are misused: refused with what to do instead."""
+"""Misused states, observations, axes and functions are refused with what to do instead."""
 
 import jax
 import jax.numpy as jnp

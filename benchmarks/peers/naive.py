@@ -21,7 +21,7 @@ def init(num_learned_features: int, num_components: int | None = None) -> State:
 def observe(
     *, learned_activations: Array, source_activations: Array, decoded_activations: Array
 ) -> State:
-    """What one batch adds. The total loss follows from L1 and L2, the dead from the counts."""
+    """What one batch adds. The total loss follows from L1 and L2, dead features from the counts."""
     return {
         "fired": (learned_activations > 0).sum(0),
         "num_vectors": jnp.int32(learned_activations.shape[0]),
@@ -44,7 +44,7 @@ def update(state: State, **batch: Array) -> State:
 
 
 def count_fired(state: Array, *, learned_activations: Array) -> Array:
-    """Of density, fired count and dead features, all there is."""
+    """The counts that density, fired count and dead features all need."""
     return state + (learned_activations > 0).sum(0)
 
 

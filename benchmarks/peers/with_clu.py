@@ -40,14 +40,14 @@ class FiringCounts(clu.metrics.Metric):
 
     @classmethod
     def from_model_output(cls, learned_activations: Array, **_: Any) -> "FiringCounts":
-        """Those of one batch."""
+        """The counts of one batch."""
         return cls(
             fired=(learned_activations > 0).sum(0),
             num_vectors=jnp.int32(learned_activations.shape[0]),
         )
 
     def merge(self, other: "FiringCounts") -> "FiringCounts":
-        """Those of both."""
+        """The counts of both."""
         return jax.tree.map(jnp.add, self, other)
 
 

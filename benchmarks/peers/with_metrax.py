@@ -31,7 +31,7 @@ class AverageOfEach(metrax.base.Average):
 
     @classmethod
     def from_model_output(cls, values: Array) -> "AverageOfEach":
-        """That of one batch."""
+        """The average of one batch."""
         return cls(total=values.sum(0), count=jnp.int32(values.shape[0]))
 
 

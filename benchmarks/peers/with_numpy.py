@@ -9,7 +9,7 @@ from ..measure import Contender
 
 
 def contender(batch: Mapping[str, Array], against: str) -> Contender:
-    """Keeps counts and sums in 64 bits, which cost nothing here."""
+    """Keep counts and sums in 64 bits, which cost nothing here."""
     learned, source, decoded = (
         np.asarray(batch[f"{name}_activations"]) for name in ("learned", "source", "decoded")
     )

@@ -1,7 +1,7 @@
 """The torch version's metrics, rebuilt on torchmetrics.
 
-Each is a `Metric` of its own that sums in float, as there. Which of them make two updates in their
-`forward` (`full_state_update`) is as there too.
+As in the torch version, each is a separate `Metric` that sums in float, and the same metrics update
+twice in their `forward` (`full_state_update`).
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from ..environment import num_cores
 from ..measure import Contender
 from ..optional import skip
 
-# Its threads look for work for a while before they sleep, and would take it from who is next.
+# Its threads spin for a while before they sleep, and would take cores from the next contender.
 _SETTLE_SECONDS = 0.25
 
 
@@ -78,8 +78,8 @@ def training_collection(
     """The metrics that the torch version trains with, and its density and fired count.
 
     torchmetrics finds by itself which metrics have equal states, and updates one of them for all.
-    `is_grouped` tells it of those too whose states are a part of another's, as the torch version's
-    trainer does.
+    With `is_grouped`, it is also told of metrics whose states are a part of another's, as by the
+    torch version's trainer.
     """
     groups = [["loss", "l1", "l2"], ["density", "fired_count", "dead"], ["l0"]]
     features = (num_learned_features, num_components)

@@ -6,7 +6,7 @@ from ..measure import Comparison
 from ..report import Facts
 from . import counters, ready_made, reconstruction, top_k, train_step, update
 
-# A suite is asked for builders rather than comparisons: the arrays of one are gone before the next.
+# A suite returns builders, not comparisons: the arrays of one are gone before the next is built.
 Builder = Callable[[], Comparison | Facts]
 
 SUITES: dict[str, Callable[[bool], Iterator[Builder]]] = {

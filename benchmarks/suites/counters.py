@@ -47,7 +47,7 @@ def suite(is_quick: bool) -> "Iterator[Builder]":
 
 
 def _adds(size: int, num_adds: int) -> Comparison:
-    """As a call each, and as part of a larger program where a call's own cost does not matter."""
+    """One add in each call, and many in one program, where the cost of a call does not matter."""
     integers = {"observation": jnp.arange(size, dtype=jnp.int32)}
     unsigned = {"observation": jnp.arange(size, dtype=jnp.uint32)}
     floats = {"observation": jnp.linspace(0, 1, size, dtype=jnp.float32)}
@@ -155,7 +155,7 @@ def _called(
     batch: dict[str, Any],
     against: str | None,
 ) -> Contender:
-    """Called as users call it: through `jax.jit` and with keywords."""
+    """Call it as users do: through `jax.jit` and with keywords."""
     call = jax.jit(function, donate_argnums=0)
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The ready-made collections, against one read of all that they are given."""
+"""The ready-made collections, against one read of all their inputs."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

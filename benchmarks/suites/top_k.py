@@ -23,7 +23,7 @@ FIGURE = Figure(
     "time, in scatter-adds",
 )
 SCATTER = "plain scatter-add"
-# Where it has fewer features than this, the dense form of a batch fits any device.
+# With fewer features than this, the dense form of a batch fits any device.
 _WIDEST_DENSE = 2**17
 _NUM_BATCHES = 4
 

@@ -59,7 +59,7 @@ class Case:
 
     @property
     def labels(self) -> dict[str, str]:
-        """How the case is called in tables and pictures."""
+        """The name of the case in tables and pictures."""
         shape = in_words(self.shape)
         panel = shape if self.num_components is None else f"{shape} (components)"
         return {"suite": "update", "shape": shape, "dtype": self.dtype} | {

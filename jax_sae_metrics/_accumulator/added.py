@@ -69,7 +69,7 @@ def check_array(added: Any, accumulator: str, shape: tuple[int, ...], dtype: Any
 
 
 def check_record(added: Any, accumulator: str, record: type[AbstractRecord]) -> None:
-    """Raise unless what is added is such a record."""
+    """Raise unless what is added is a record of this type."""
     if not isinstance(added, record):
         raise ValueError(
             f"observation: {accumulator} expects a {record.__name__}, got {type(added).__name__}. "

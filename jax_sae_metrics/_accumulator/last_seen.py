@@ -65,7 +65,7 @@ class LastSeen(AbstractAccumulator):
         return cls(position=jnp.zeros(shape, jnp.uint32), clock=jnp.zeros(shape[:-1], jnp.uint32))
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
-        """Add one batch; with `axis_name`, those of all devices in their order."""
+        """Add one batch; with `axis_name`, one of each device, in the order of the devices."""
         check_record(added, "LastSeen", LastSeenRecord)
         check_array(added.position, "LastSeen", self.position.shape, jnp.int32)
         before, num_items = self._items_of(added, axis_name)

@@ -26,8 +26,8 @@ class MaximumRecord(AbstractRecord):
 class Maximum(AbstractAccumulator):
     """The largest value seen; minus infinity if there was none.
 
-    A batch adds a `MaximumRecord`. It must hold no NaN: when devices reduce together, some kinds
-    pass a NaN on and others leave it out.
+    A batch adds a `MaximumRecord`. It must hold no NaN: when devices reduce together, some kinds of
+    device pass a NaN on and others leave it out.
 
     !!! Example
 

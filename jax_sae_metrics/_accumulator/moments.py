@@ -60,8 +60,8 @@ class Moments(AbstractAccumulator):
     $$\bar x = \frac{1}{N} \sum_n x_n \qquad M_2 = \sum_n (x_n - \bar x)^2$$
 
     Chan's rule combines two of them, in float32 pairs as in `Total`. Where the mean is 1000 and the
-    standard deviation 1, the difference of $E[x^2]$ and $E[x]^2$ is off by 20% in float32; this is
-    right to about 1e-6.
+    standard deviation 1, the difference of $E[x^2]$ and $E[x]^2$ is off by 20% in float32;
+    `Moments` is right to about 1e-6.
 
     A batch adds a `MomentsRecord`.
 

@@ -19,7 +19,7 @@ class Total(AbstractAccumulator):
     r"""A float sum kept as an unevaluated pair of float32, $\text{high} + \text{low}$.
 
     Each addition is Knuth's two-sum followed by a renormalisation (Dekker's double-float), which
-    keeps about 48 bits: after adding 0.1 3e7 times, a plain float32 sum is off by 30% and this one
+    keeps about 48 bits: after 3e7 additions of 0.1, a plain float32 sum is off by 30% and this one
     by less than 1e-8 of its value.
 
     A batch adds one float32 array of the same shape.

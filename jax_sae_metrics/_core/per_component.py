@@ -19,7 +19,7 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
 class PerComponent(AbstractMetric[Any]):
     """A metric whose value is reported by component name, with the mean over components.
 
-    It has the state and the inputs of the metric that it wraps.
+    State and inputs are those of the metric that is wrapped.
 
     **Result:** `{prefix/name: value, ..., prefix/mean: mean}`, where `value` is the metric's value
     without the component axis and `mean` the float32 mean over components (NaN if the value of any

@@ -28,8 +28,8 @@ def track(
 
     Pass the metrics' inputs to the optimizer's `update` as extra arguments; arguments that no
     metric reads are left to the other transformations of a chain, unless they look like misspelled
-    inputs. Inside `optax.MultiSteps` it would see only the last micro-batch of each step: chain it
-    in front.
+    inputs. Inside `optax.MultiSteps`, metrics would see only the last micro-batch of each step:
+    chain `track` in front.
 
     **Arguments:**
 

@@ -40,7 +40,7 @@ def best_matching_features(learned: ArrayLike, true: ArrayLike) -> Int32[Array, 
 
     ??? note "Differences from other tools"
 
-        The matches are those of SAELens' synthetic evaluation.
+        SAELens' synthetic evaluation finds the same matches.
     """
     return _best_matching_features(*two_dictionaries(learned=learned, true=true))
 

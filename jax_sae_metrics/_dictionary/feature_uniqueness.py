@@ -43,7 +43,7 @@ def feature_uniqueness(learned: ArrayLike, true: ArrayLike) -> Float32[Array, ""
 
     ??? note "Differences from other tools"
 
-        The value is that of SAELens, where zero rows of `learned` match the first true feature.
+        SAELens gives the same value, but there zero rows of `learned` match the first true feature.
     """
     return _feature_uniqueness(*two_dictionaries(learned=learned, true=true))
 

@@ -49,7 +49,7 @@ def mean_correlation_coefficient(a: ArrayLike, b: ArrayLike) -> float:
 
     ??? note "Differences from other tools"
 
-        The value is that of SAELens 6.54. It counts a zero row as a match of cosine 0.
+        SAELens 6.54 gives the same value, but counts a zero row as a match of cosine 0.
     """
     for name, value in (("a", a), ("b", b)):
         if isinstance(value, jax.core.Tracer):

@@ -27,7 +27,7 @@ class Array:
 
     dtype: str
     shape: tuple[int, ...]
-    # In memory that is part of a TPU core, to which the compiler copies what it reads often.
+    # In memory of a TPU core itself, to which the compiler copies what it reads often.
     is_on_chip: bool = False
 
     @property
@@ -43,7 +43,7 @@ class Array:
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One step of an optimised program: what it makes of which operands.
+    """One step of an optimised program: its operands and its result.
 
     Operands of which only some rows are read are left out.
     """
@@ -54,7 +54,10 @@ class Instruction:
 
     @property
     def portion_read(self) -> float:
-        """Of the operands. XLA:TPU copies large ones to on-chip memory slice by slice."""
+        """The portion of its operands that it reads.
+
+        XLA:TPU copies large operands to on-chip memory slice by slice.
+        """
         if self.opcode != "slice-start":
             return 1.0
         return self.results[1].size / self.operands[0].size
@@ -152,7 +155,7 @@ def _executed(text: str) -> Iterator[Instruction]:
 
 
 def _sliced_parameters(lines: list[str]) -> dict[str, set[int]]:
-    """The parameters of each computation of which it reads a few rows, and nothing else."""
+    """The parameters of each computation that are only read a few rows at a time."""
     sliced: dict[str, set[int]] = {}
     computation, places, left = "", {}, {}
     for line in lines:
@@ -165,13 +168,13 @@ def _sliced_parameters(lines: list[str]) -> dict[str, set[int]]:
             if opcode == "parameter":
                 places[name] = int(arguments.strip("()"))
                 left[places[name]] = size / 2
-            # Of what a fusion converts, it makes only what is then read.
+            # A fusion converts only the part that is then read.
             is_same = opcode in ("bitcast", "convert") and not line.strip().startswith("ROOT")
             if is_same and operands:
                 places[name] = places[operands[0]]
             for operand in operands if not is_same else []:
                 is_slice = opcode in _SLICES and operand == operands[0]
-                # Halves that are read one by one are a whole.
+                # Two halves that are read one after the other are a whole.
                 left[places[operand]] -= size if is_slice else math.inf
             sliced[computation] = {place for place, rest in left.items() if rest > 0}
     return sliced
@@ -187,7 +190,7 @@ def _parse(line: str) -> tuple[str, str, str, str]:
 
 
 def _matching(text: str, opening: int) -> int:
-    """The place behind the parenthesis that closes the one at `opening`."""
+    """The place after the parenthesis that closes the one at `opening`."""
     depth = 0
     for place in range(opening, len(text)):
         depth += {"(": 1, ")": -1}.get(text[place], 0)

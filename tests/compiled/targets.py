@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-# What libtpu would otherwise ask the machine that it runs on; and several processes may compile.
+# What libtpu would otherwise ask the machine, and leave for several processes to compile.
 _TPU_ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_SKIP_MDS_QUERY": "1",
@@ -26,7 +26,7 @@ class NotInstalledError(Exception):
 
 
 TPU_V5E, H100 = "TPU v5e", "H100"
-# The smallest slice of TPUs that has so many chips; GPUs of one host are counted off.
+# The smallest slice of TPUs with this number of chips; for GPUs, that many of one host.
 _TPU_SLICES = {1: "v5e:2x2", 16: "v5e:4x4", 256: "v5e:16x16"}
 
 

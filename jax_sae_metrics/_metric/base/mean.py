@@ -110,8 +110,8 @@ class AbstractMean(AbstractMetric[Mean]):
 class AbstractMeans(AbstractMetric[dict[str, Mean]]):
     """A metric that is several means over the same items, by name.
 
-    `_observe` returns the items and a dictionary. By name, this has one number of each item, or a
-    question about it.
+    `_observe` returns the items, and a dictionary from names to a number of each item or a question
+    about it.
     """
 
     @property

@@ -13,7 +13,7 @@ from .reconstruction_score import ABLATIONS
 class ModelLoss(AbstractMeans):
     r"""Mean losses of the model: unchanged, with the reconstruction, and with the ablation.
 
-    Each is, over all $v$ unmasked items of all batches,
+    Each is the mean over all $v$ unmasked items of all batches,
 
     $$\frac{1}{v} \sum_{i=1}^{v} l_i$$
 

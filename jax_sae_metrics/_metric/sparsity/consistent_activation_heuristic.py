@@ -58,8 +58,8 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
 
     ??? note "Differences from other tools"
 
-        The value equals that of SAELens if no activation is negative. SAELens counts activations
-        that are not 0, in float32 (to 2^24), and has no threshold and no component axis.
+        SAELens gives the same value if no activation is negative. It counts activations that are
+        not 0, in float32 (to 2^24), and has no threshold and no component axis.
 
     ??? cite "Reference"
 

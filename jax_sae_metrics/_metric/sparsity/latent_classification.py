@@ -73,7 +73,7 @@ class LatentClassification(AbstractMetric[_LatentClassificationState]):
 
     ??? note "Differences from other tools"
 
-        The values are those of SAELens 6.54. SAELens chooses the true feature by itself, counts in
+        SAELens 6.54 gives the same values. It chooses the true feature by itself, counts in
         float32, which stops at 2^24, has no mask and gives 0 where nothing was seen. Here as there,
         a negative learned activation is a yes (and so is NaN, which is not zero).
     """
