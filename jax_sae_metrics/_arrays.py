@@ -1,5 +1,6 @@
-"""Helpers for arrays that all other files share: dtypes, axis names, sharding, division."""
+"""Helpers that all other files share: dtypes, axis names, sharding, trees, division."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, PyTree
 
 AxisName: TypeAlias = str | tuple[str, ...]
 
@@ -44,6 +45,21 @@ def unsharded(array: Array) -> Array:
     mesh = jax.typeof(array).sharding.mesh
     whole = NamedSharding(mesh, PartitionSpec())
     return jax.sharding.reshard(array, whole) if mesh.explicit_axes else array
+
+
+def map_nodes(kind: type[Any], function: Callable[..., Any], *trees: PyTree) -> PyTree:
+    """The first tree, with `function` of each node of a kind, and of that node in the others."""
+
+    def of_node(node: Any, *others: Any) -> Any:
+        return function(node, *others) if isinstance(node, kind) else node
+
+    return jax.tree.map(of_node, *trees, is_leaf=lambda node: isinstance(node, kind))
+
+
+def nodes_of(kind: type[Any], tree: PyTree) -> list[Any]:
+    """All nodes of a kind."""
+    leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
+    return [leaf for leaf in leaves if isinstance(leaf, kind)]
 
 
 def ratio(

@@ -9,7 +9,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float32, Int32, PyTree
 
-from .._arrays import AxisName
+from .._arrays import AxisName, map_nodes, nodes_of
 from .gather import gather
 
 
@@ -76,23 +76,13 @@ class Scattered(eqx.Module):
 
 def is_few(added: PyTree, axis_name: AxisName | None) -> bool:
     """Whether there are scattered additions, each of them with fewer entries than features."""
-    scattered = [
-        node for node in jax.tree.leaves(added, is_leaf=_is_scattered) if _is_scattered(node)
-    ]
+    scattered = nodes_of(Scattered, added)
     return bool(scattered) and all(node.is_few(axis_name) for node in scattered)
 
 
 def dense(added: PyTree) -> PyTree:
     """What is added, with an entry for every feature."""
-    return jax.tree.map(
-        lambda node: node.dense() if isinstance(node, Scattered) else node,
-        added,
-        is_leaf=_is_scattered,
-    )
-
-
-def _is_scattered(node: Any) -> bool:
-    return isinstance(node, Scattered)
+    return map_nodes(Scattered, Scattered.dense, added)
 
 
 def scatter_add(array: Array, indices: Array, values: Any) -> Array:

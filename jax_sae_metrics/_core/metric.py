@@ -10,10 +10,10 @@ import equinox as eqx
 import jax
 from jax import lax
 from jax.sharding import NamedSharding, Sharding
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from .._accumulator import AbstractAccumulator, combined, dense
-from .._arrays import AxisName
+from .._arrays import AxisName, map_nodes
 from .._configuration import ONLY_READS, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
 from .state import (
@@ -214,12 +214,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """Return the state of both states' batches together. It is associative."""
         self._check(earlier)
         self._check(later)
-        return jax.tree.map(
-            lambda accumulator, other: accumulator.merge(other),
-            earlier,
-            later,
-            is_leaf=_is_accumulator,
-        )
+        merge = lambda accumulator, other: accumulator.merge(other)  # noqa: E731
+        return map_nodes(AbstractAccumulator, merge, earlier, later)
 
     def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
         """Return the state of the batches of all devices of `axis_name` together.
@@ -229,9 +225,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         self._check(state)
         _check_bound(axis_name)
-        return jax.tree.map(
-            lambda accumulator: accumulator.all_reduce(axis_name), state, is_leaf=_is_accumulator
-        )
+        reduce = lambda accumulator: accumulator.all_reduce(axis_name)  # noqa: E731
+        return map_nodes(AbstractAccumulator, reduce, state)
 
     @property
     def _sizes(self) -> dict[SizedAxis, int | None]:
@@ -311,10 +306,6 @@ def _normalised(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_normalised, value))
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _is_accumulator(node: PyTree) -> bool:
-    return isinstance(node, AbstractAccumulator)
 
 
 def _fit(sharding: Sharding, leaf: Array) -> Sharding:

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Callable, Hashable
 from typing import Any, NoReturn
 
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from .._arrays import map_nodes, nodes_of
 from .._reductions import Reduction
 
 
@@ -53,9 +53,7 @@ class Question(np.lib.mixins.NDArrayOperatorsMixin):
 
 def answer(asked: PyTree) -> PyTree:
     """The tree with the answer in place of each question. Activations are read once for all."""
-    questions = [
-        node for node in jax.tree.leaves(asked, is_leaf=_is_question) if _is_question(node)
-    ]
+    questions = nodes_of(Question, asked)
     wanted: dict[Any, dict[Hashable, Reduction]] = {}
     for question in questions:
         of_same = wanted.setdefault(question.asked_of, {})
@@ -67,14 +65,8 @@ def answer(asked: PyTree) -> PyTree:
         for activations, reductions in wanted.items()
     }
 
-    def answered(node: Any) -> Any:
-        if not _is_question(node):
-            return node
-        results = (found[node.asked_of][reduction.key] for reduction in node.reductions)
-        return node.answer_from(*results)
+    def answered(question: Question) -> Any:
+        results = (found[question.asked_of][reduction.key] for reduction in question.reductions)
+        return question.answer_from(*results)
 
-    return jax.tree.map(answered, asked, is_leaf=_is_question)
-
-
-def _is_question(node: Any) -> bool:
-    return isinstance(node, Question)
+    return map_nodes(Question, answered, asked)
