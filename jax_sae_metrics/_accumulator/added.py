@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Key, PyTree
 
 
@@ -34,12 +35,11 @@ def intact(added: Any) -> Any:
     """
     if not isinstance(added, AbstractRecord):
         return added
-    is_intact = jnp.all(jax.random.key_data(added.not_a_sum) == 0)
     leaves, treedef = jax.tree.flatten(added)
     is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
     smallest = min(range(len(leaves)), key=lambda i: (is_key[i], leaves[i].size))
-    nothing = jnp.zeros((), leaves[smallest].dtype)
-    leaves[smallest] = jnp.where(is_intact, leaves[smallest], nothing)
+    key_data = jax.random.key_data(added.not_a_sum)
+    leaves[smallest], _ = lax.optimization_barrier((leaves[smallest], key_data))
     return jax.tree.unflatten(treedef, leaves)
 
 

@@ -1,6 +1,7 @@
 """The values of a function at all entries, and their reduction."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +36,12 @@ def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) 
 
 def _spread(constant: Array, array: Array) -> Array:
     """The constant of each feature, in the shape, dtype and sharding of the array."""
+    return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **_sharded_as(array))
+
+
+def _sharded_as(array: Array) -> dict[str, Any]:
     sharding = jax.typeof(array).sharding
-    explicit = {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
-    return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **explicit)
+    return {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
 
 
 def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
@@ -47,10 +51,10 @@ def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
     separate pass that writes it out for all of them. XLA does not see that `always` holds
     everywhere.
     """
-    shape = arrays[0].shape
-    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (1, 0))
+    shape, sharded = arrays[0].shape, _sharded_as(arrays[0])
+    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis, **sharded) for axis in (1, 0))
     always = lax.lt(row, lax.add(column, lax.full_like(column, shape[1] + index)))
-    return tuple(jnp.where(always, array, jnp.zeros((), array.dtype)) for array in arrays)
+    return tuple(lax.select(always, array, lax.full_like(array, 0)) for array in arrays)
 
 
 def _of_each_entry(function: Function, ndim: int) -> Function:
