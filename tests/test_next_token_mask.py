@@ -23,6 +23,10 @@ def test_next_token_mask(side, expected):
     np.testing.assert_array_equal(traced, expected)
 
 
+def test_what_is_right_for_padding_is_the_default():
+    np.testing.assert_array_equal(jsm.next_token_mask(MASK), jsm.next_token_mask(MASK, "target"))
+
+
 def test_a_collection_takes_a_mask_for_tokens_and_one_for_losses():
     rng = np.random.default_rng(0)
     acts = rng.normal(size=(2, 4, 5)).astype(np.float32)

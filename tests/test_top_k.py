@@ -121,6 +121,18 @@ def test_indices_of_any_integer_dtype(dtype):
     np.testing.assert_array_equal(*counts)
 
 
+@pytest.mark.parametrize("outside", [2**32, 2**31, -(2**63), -(2**32)])
+def test_padding_that_only_64_bits_can_hold(outside):
+    """Cut to 32 bits, 2^32 would be the first feature."""
+    metric = jsm.NeuronFiredCount(4)
+    indices = np.array([[1, outside]])
+    assert indices.dtype == np.int64
+    top_k = jsm.TopKActivations(jnp.ones((1, 2)), indices, 4)
+    for update in (metric.update, jax.jit(metric.update)):
+        state = update(metric.init(), learned_activations=top_k)
+        np.testing.assert_array_equal(metric.compute(state), [0, 1, 0, 0])
+
+
 def test_more_features_than_the_dtype_of_the_indices_can_count():
     metric = jsm.NeuronFiredCount(2**17)
     indices = jnp.asarray([[3, -1, 127], [3, -128, 0]], jnp.int8)

@@ -215,12 +215,33 @@ MISTAKES = [
         losses(6, component_idx=np.int64(7)),
         ("component_idx", "got 7"),
     ),
+    *(
+        Mistake(
+            f"component_idx of {kind} out of range",
+            IndexError,
+            score,
+            losses(6, component_idx=index),
+            ("component_idx", "num_components=3", f"got {index}"),
+        )
+        for kind, index in {
+            "a NumPy array": np.array(3),
+            "a JAX array": jnp.int32(-1),
+            "more bits than JAX has": np.int64(2**32),
+        }.items()
+    ),
+    Mistake(
+        "component_idx beside activations",
+        ValueError,
+        jsm.MetricCollection({"score": score, "l0": jsm.L0Norm(COMPONENTS)}),
+        losses(6, component_idx=0) | learned(6, 3, 8),
+        ("component_idx", "learned_activations", "count in every call", "apart"),
+    ),
     Mistake(
         "component_idx that is a float",
         TypeError,
         score,
         losses(6, component_idx=1.0),
-        ("component_idx", "integer scalar", "float32"),
+        ("component_idx", "integer scalar", "float64"),
     ),
     Mistake(
         "component_idx that is an array",

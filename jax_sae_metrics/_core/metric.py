@@ -252,6 +252,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """What `observe` returns, but with few additions to many features still as `Scattered`."""
         asked = self._ask(inputs)
         inputs.check_all_were_read(type(self).__name__)
+        inputs.check_component_idx(type(self).__name__)
         return self._to_observation(answer(asked))
 
     def _add(self, state: Any, observation: Any, add: Any) -> Any:

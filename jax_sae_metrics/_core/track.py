@@ -77,6 +77,7 @@ def track(
         inputs = Inputs(extra_args, axis_name)
         asked = metrics._ask(inputs)
         inputs.check_spelling(type(metrics).__name__)
+        inputs.check_component_idx(type(metrics).__name__)
         observation = metrics._to_observation(answer(asked))
         accumulated = metrics.accumulate(state.metrics, observation, axis_name=axis_name)
         return updates, TrackState(metrics=accumulated)

@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -65,6 +66,19 @@ class Inputs:
             raise TypeError(
                 f"{', '.join(unknown)}: unknown input of {reader}, which reads "
                 f"{', '.join(sorted(self._read))}. Leave it out, or correct its name."
+            )
+
+    def check_component_idx(self, reader: str) -> None:
+        """Raise if activations are given beside the index of one component.
+
+        A loop over components would count the activations, which are of all components, every time.
+        """
+        of_components = [names for _, names, components in self.activations if components]
+        if of_components and self._given.get("component_idx") is not None:
+            raise ValueError(
+                f"component_idx: {reader} was given {', '.join(of_components[0])} too, which are "
+                "of all components and would count in every call. Update the metrics of losses and "
+                "of activations apart, or pass the losses of all components as [*items, component]."
             )
 
     def check_spelling(self, reader: str) -> None:
@@ -160,7 +174,7 @@ class Batch:
         return DenseActivations(tuple(arrays.values()), items, self.axis_name)
 
     def _entries(self, name: str) -> EntriesOfActivations:
-        given = lax.stop_gradient(self.inputs.get(name))
+        given = lax.stop_gradient(jax.tree.map(jnp.asarray, self.inputs.get(name)))
         self._check_axes(f"values of {name}", given.values)
         return EntriesOfActivations(given, self._vectors(name, given.values))
 
@@ -253,19 +267,21 @@ class Batch:
                 f"component_idx: {self.reader} has num_components=None, hence no component axis to "
                 f"index, got component_idx={index}. Set num_components, or omit component_idx."
             )
-        is_static = isinstance(index, int | np.integer) and not isinstance(index, bool)
-        if is_static and not 0 <= index < num_components:
-            raise IndexError(
-                f"component_idx: expected 0 <= component_idx < num_components={num_components}, "
-                f"got {index}. (Negative indices do not count from the end.)"
-            )
-        index = jnp.asarray(index)
+        # NumPy's integers are 64 bits wide, where JAX would cut them to 32.
+        index = index if isinstance(index, jax.Array) else np.asarray(index)
         if index.shape != () or not jnp.issubdtype(index.dtype, jnp.integer):
             raise TypeError(
                 f"component_idx: expected an integer scalar, got {index.dtype} of shape "
                 f"{index.shape}. For losses of all components at once, pass them as "
                 f"[*items, component] without component_idx."
             )
+        is_traced = isinstance(index, jax.core.Tracer)
+        if not is_traced and not 0 <= int(index) < num_components:
+            raise IndexError(
+                f"component_idx: expected 0 <= component_idx < num_components={num_components}, "
+                f"got {index}. (Negative indices do not count from the end.)"
+            )
+        index = jnp.asarray(index)
         # A narrow dtype might not hold the number of components.
         index = index.astype(jnp.int32) if index.dtype.itemsize < 4 else index
         # A traced index out of range selects no component, instead of the nearest one.

@@ -12,7 +12,7 @@ _SIDES = ("source", "target")
 
 
 def next_token_mask(
-    mask: ArrayLike, side: Literal["source", "target"]
+    mask: ArrayLike, side: Literal["source", "target"] = "target"
 ) -> Bool[Array, "*batch sequence_minus_1"]:
     """The mask over next-token losses that follows from a mask over tokens.
 
@@ -26,8 +26,10 @@ def next_token_mask(
     **Arguments:**
 
     - `mask`: boolean, `[*batch, sequence]`, with at least two tokens; True keeps a token.
-    - `side`: `"source"` keeps a loss if the token that it is predicted from is kept,
-        `mask[..., :-1]`; `"target"` if the token that is predicted is kept, `mask[..., 1:]`.
+    - `side`: `"target"` keeps a loss if the token that is predicted is kept, `mask[..., 1:]`. It is
+        right for padding at the end of texts. `"source"` keeps a loss if the token that it is
+        predicted from is kept, `mask[..., :-1]`: for a masked begin-of-text token, from which
+        nothing should be predicted. With padding, the prediction *of* its first token then counts.
 
     **Returns:** boolean, `[*batch, sequence - 1]`.
 
@@ -39,10 +41,10 @@ def next_token_mask(
         >>> import jax.numpy as jnp
         >>> import jax_sae_metrics as jsm
         >>> mask = jnp.array([True, True, True, False])  # the last token is padding
+        >>> print(jsm.next_token_mask(mask))
+        [ True  True False]
         >>> print(jsm.next_token_mask(mask, "source"))
         [ True  True  True]
-        >>> print(jsm.next_token_mask(mask, "target"))
-        [ True  True False]
 
     ??? note "Differences from other tools"
 

@@ -1,10 +1,20 @@
 """Learned activations given by the few features that are active in each vector."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
 from .._configuration import check_size
+
+
+def _in_int32(indices: Any) -> Any:
+    """NumPy's 64-bit indices, with -1 for those that JAX without x64 would cut to other numbers."""
+    if not isinstance(indices, np.ndarray) or indices.dtype not in (np.int64, np.uint64):
+        return indices
+    return np.where((indices >= 0) & (indices < 2**31), indices, -1).astype(np.int32)
 
 
 class TopKActivations(eqx.Module):
@@ -47,7 +57,7 @@ class TopKActivations(eqx.Module):
     """
 
     values: Float[Array, "..."]
-    indices: Integer[Array, "..."]
+    indices: Integer[Array, "..."] = eqx.field(converter=_in_int32)
     num_learned_features: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
