@@ -1,5 +1,10 @@
 """Histograms and moments of learned activations: edges, exactness, and errors."""
 
+import dataclasses
+import itertools
+import math
+from fractions import Fraction
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,6 +28,35 @@ def test_quantiles_are_those_of_numpy_and_exact_where_the_portion_is(size):
     np.testing.assert_array_equal(value["quantiles"][:101], np.sort(l0)[np.array(ranks) - 1])
     wanted = np.quantile(l0, quantiles[101:], method="inverted_cdf")
     np.testing.assert_array_equal(value["quantiles"][101:], wanted)
+
+
+COUNTS = {
+    "one in the last of 2^24 + 1": [2**24, 1, 0, 0],
+    "5 in 100 of many": [59_918, 1_138_461, 0, 0],
+    "beyond 32 bits": [2**40, 1, 2**33, 3],
+    "nearly 2^64": [2**63, 2**62, 2**62 - 2, 1],
+    "one vector": [0, 0, 1, 0],
+}
+
+
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
+def test_quantiles_are_exact_however_many_vectors_there_are(counts):
+    portions = [Fraction(n, 100) for n in (0, 1, 5, 25, 50, 75, 95, 99, 100)]
+    metric = jsm.L0Histogram(3, quantiles=tuple(map(float, portions)))
+    none, *some = (np.uint64(n) for n in counts)
+
+    def count(numbers):
+        numbers = np.array(numbers, np.uint64)
+        high, low = numbers >> np.uint64(32), numbers & np.uint64(2**32 - 1)
+        return jsm.Count(high=jnp.asarray(high, jnp.uint32), low=jnp.asarray(low, jnp.uint32))
+
+    parts = {"num_inactive": count(none), "num_with_l0": count(some)}
+    empty = metric.init()
+    accumulators = dataclasses.replace(empty.accumulators, **parts)
+    state = dataclasses.replace(empty, accumulators=accumulators)
+    ranks = [max(1, math.ceil(portion * sum(counts))) for portion in portions]
+    wanted = [np.searchsorted(list(itertools.accumulate(counts)), rank) for rank in ranks]
+    np.testing.assert_array_equal(metric.compute(state)["quantiles"], wanted)
 
 
 def test_quantiles_of_more_vectors_than_float32_counts():

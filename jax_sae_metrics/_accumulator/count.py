@@ -122,7 +122,7 @@ def _psum_words(
     words: UInt32[Array, "*shape"], axis_name: AxisName
 ) -> tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]:
     """The 64-bit sum of 32-bit words over devices, as (high, low)."""
-    # A plain psum wraps at 2^32; sums of the 16-bit halves cannot, below 65536 devices.
+    # A plain psum wraps at 2^32; sums of the 16-bit halves cannot, for up to 65536 devices.
     upper, lower = lax.psum((words >> _HALF_BITS, words & _LOW_HALF), axis_name)
     upper = upper + (lower >> _HALF_BITS)
     return upper >> _HALF_BITS, (upper << _HALF_BITS) | (lower & _LOW_HALF)

@@ -1,19 +1,22 @@
 """How many learned features are active at once, as a histogram with quantiles."""
 
+from fractions import Fraction
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Bool, Int32
 
 from ..._accumulator import Count, Scattered
-from ..._arrays import ratio, unsharded
+from ..._arrays import unsharded
 from ..._configuration import ONLY_READS, check_between
 from ..._core import AbstractMetric
 from ..._inputs import Batch, Items
 from ..base import is_nonzero
+
+_DIGIT, _DIGIT_MASK = 16, 0xFFFF
 
 
 class _L0HistogramState(eqx.Module):
@@ -111,14 +114,39 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
 
     def _quantiles(self, counts: Count) -> Array:
         num_up_to: Any = lax.associative_scan(Count.merge, counts, axis=-1)
-        total = num_up_to.to_float()[..., -1:]
-        # Correctly rounded, quotients compare with rounded quantiles as exact ones do: 1/20 is
-        # 0.05.
-        portion = ratio(num_up_to.to_float(), total)[..., None, :]
-        wanted = jnp.asarray(self.quantiles, jnp.float32)[:, None]
-        wanted = jnp.expand_dims(wanted, range(portion.ndim - 2))
-        quantile = jnp.argmax((portion >= wanted) & (portion > 0), axis=-1)
-        return jnp.where(total > 0, quantile.astype(jnp.float32), jnp.float32(jnp.nan))
+        total = jax.tree.map(lambda words: words[..., -1:], num_up_to)
+        reached = [_is_at_least(num_up_to, _rank(total, quantile)) for quantile in self.quantiles]
+        quantiles = jnp.stack([jnp.argmax(one, axis=-1) for one in reached], axis=-1)
+        quantiles = quantiles.astype(jnp.float32)
+        return jnp.where(total.to_float() > 0, quantiles, jnp.float32(jnp.nan))
+
+
+def _rank(total: Count, portion: float) -> Count:
+    """A portion of a count, rounded up and at least 1, in exact integers.
+
+    A portion such as 0.05 is 1/20, which no float is.
+    """
+    fraction = Fraction(portion).limit_denominator(2**_DIGIT - 1)
+    quotient, remainder = [], jnp.zeros_like(total.low)
+    # With digits of 16 bits, no step of a long division or multiplication needs more than 32.
+    for word in (total.high, total.low):
+        for digit in (word >> _DIGIT, word & _DIGIT_MASK):
+            remainder = (remainder << _DIGIT) | digit
+            quotient.append(remainder // fraction.denominator)
+            remainder = remainder % fraction.denominator
+    rest = remainder * fraction.numerator
+    carry = (rest + (fraction.denominator - 1)) // fraction.denominator
+    digits = []
+    for digit in reversed(quotient):
+        carry = digit * fraction.numerator + carry
+        digits.append(carry & _DIGIT_MASK)
+        carry = carry >> _DIGIT
+    low, high = digits[0] | (digits[1] << _DIGIT), digits[2] | (digits[3] << _DIGIT)
+    return Count(high=high, low=jnp.where((high | low) == 0, jnp.uint32(1), low))
+
+
+def _is_at_least(one: Count, other: Count) -> Bool[Array, "*component bin"]:
+    return (one.high > other.high) | ((one.high == other.high) & (one.low >= other.low))
 
 
 def _ones_at(l0: Int32[Array, "*item_and_component"], items: Items, size: int) -> Scattered:
