@@ -3,6 +3,7 @@
 import math
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from .reduction import Reduction, Vectors
@@ -47,8 +48,9 @@ def plain_sum(values: Array, axes: tuple[int, ...], highest: int) -> Array:
     Counts, at most `highest`, are added as float32 wherever that is exact: sums of one dtype become
     one pass and, over devices, one all-reduce.
     """
+    axes = tuple(axis % values.ndim for axis in axes)
     if jnp.issubdtype(values.dtype, jnp.floating):
-        return jnp.sum(values, axes).astype(jnp.float32)
+        return lax.reduce_sum(values, axes).astype(jnp.float32)
     is_count = values.dtype != jnp.int32
     dtype = jnp.float32 if is_count and highest <= _MAX_FLOAT_COUNT else jnp.int32
-    return jnp.sum(values, axes, dtype=dtype).astype(jnp.int32)
+    return lax.reduce_sum(values.astype(dtype), axes).astype(jnp.int32)
