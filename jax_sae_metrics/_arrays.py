@@ -40,6 +40,12 @@ def computable(name: str, value: Any) -> Float[Array, "..."]:
     return at_least_float32(as_floating(name, value))
 
 
+def sharded_as(array: Array) -> dict[str, Any]:
+    """The argument that gives a result the sharding of an array, on explicit meshes."""
+    sharding = jax.typeof(array).sharding
+    return {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
+
+
 def unsharded(array: Array) -> Array:
     """The whole array on every device of an explicit mesh; without one, the array as it is."""
     mesh = jax.typeof(array).sharding.mesh

@@ -26,10 +26,14 @@ class AbstractAccumulator(eqx.Module):
 
     def add(self: Accumulator, added: Any, axis_name: AxisName | None = None) -> Accumulator:
         """Add what one batch adds; with `axis_name`, on all its devices together."""
+        self._check(added)
         added = intact(added)
-        if is_few(added, axis_name):
-            return self._add_few(added, axis_name)
-        return self._add(jax.tree.map(_as_jax, dense(added)), axis_name)
+        add = self._add_few if is_few(added, axis_name) else self._add_dense
+        return add(added, axis_name)
+
+    @abc.abstractmethod
+    def _check(self, added: Any) -> None:
+        """Raise unless what is added, dense or to few features, is of the right type and shape."""
 
     @abc.abstractmethod
     def _add(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
@@ -37,6 +41,9 @@ class AbstractAccumulator(eqx.Module):
 
     def _add_few(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
         """`add`, with entries for fewer features than there are, as `Scattered`."""
+        return self._add_dense(added, axis_name)
+
+    def _add_dense(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
         return self._add(jax.tree.map(_as_jax, dense(added)), axis_name)
 
     @abc.abstractmethod

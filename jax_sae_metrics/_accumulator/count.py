@@ -48,8 +48,10 @@ class Count(AbstractAccumulator):
         # One buffer for each word, so that a donated state never holds the same buffer twice.
         return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
 
-    def _add(self, added: Any, axis_name: AxisName | None) -> "Count":
+    def _check(self, added: Any) -> None:
         check_array(added, "Count", self.low.shape, jnp.int32)
+
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Count":
         words = added.astype(jnp.uint32)
         if axis_name is None:
             return self._plus(jnp.zeros_like(words), words)
@@ -88,7 +90,6 @@ class Count(AbstractAccumulator):
         return Count(*_sum_of_words((self.high, self.low), (high, low)))
 
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Count":
-        check_array(added, "Count", self.low.shape, jnp.int32)
         added = added.gathered(axis_name)
         # Only the entries that are added to are read or written. A carry can happen only where the
         # low word is at least half full, and is looked for only there.

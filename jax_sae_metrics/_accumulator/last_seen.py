@@ -64,10 +64,13 @@ class LastSeen(AbstractAccumulator):
         """No items seen, for the given shape `[component?, feature]`."""
         return cls(position=jnp.zeros(shape, jnp.uint32), clock=jnp.zeros(shape[:-1], jnp.uint32))
 
-    def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
-        """Add one batch; with `axis_name`, one of each device, in the order of the devices."""
+    def _check(self, added: Any) -> None:
         check_record(added, "LastSeen", LastSeenRecord)
         check_array(added.position, "LastSeen", self.position.shape, jnp.int32)
+        check_array(added.num_items, "LastSeen", self.clock.shape, jnp.int32)
+
+    def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
+        """Add one batch; with `axis_name`, one of each device, in the order of the devices."""
         before, num_items = self._items_of(added, axis_name)
         position = _moved(added.position, before)
         if axis_name is not None:
@@ -75,8 +78,6 @@ class LastSeen(AbstractAccumulator):
         return self.merge(LastSeen(position.astype(jnp.uint32), num_items))
 
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
-        check_record(added, "LastSeen", LastSeenRecord)
-        check_array(added.position, "LastSeen", self.position.shape, jnp.int32)
         before, num_items = self._items_of(added, axis_name)
         few = added.position
         few = Scattered(few.indices, _moved(few.values, before), few.size, few.is_maximum)
@@ -90,7 +91,6 @@ class LastSeen(AbstractAccumulator):
     ) -> tuple[Int32[Array, "*component"], UInt32[Array, "*component"]]:
         """The number of items on the devices before this one, and on all devices."""
         here = added.num_items
-        check_array(here, "LastSeen", self.clock.shape, jnp.int32)
         if axis_name is None:
             return jnp.zeros_like(here), here.astype(jnp.uint32)
         everywhere = gather(here, axis_name)

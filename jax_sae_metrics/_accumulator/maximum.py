@@ -45,15 +45,15 @@ class Maximum(AbstractAccumulator):
         """No value seen."""
         return cls(value=jnp.full(shape, -jnp.inf, jnp.float32))
 
-    def _add(self, added: Any, axis_name: AxisName | None) -> "Maximum":
+    def _check(self, added: Any) -> None:
         check_record(added, "Maximum", MaximumRecord)
         check_array(added.value, "Maximum", self.value.shape, jnp.float32)
+
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Maximum":
         value = added.value if axis_name is None else lax.pmax(added.value, axis_name)
         return Maximum(value=jnp.maximum(self.value, value))
 
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "Maximum":
-        check_record(added, "Maximum", MaximumRecord)
-        check_array(added.value, "Maximum", self.value.shape, jnp.float32)
         few = added.value.gathered(axis_name)
         return Maximum(value=scatter_max(self.value, few.indices, few.values))
 

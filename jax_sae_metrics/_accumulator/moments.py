@@ -98,11 +98,13 @@ class Moments(AbstractAccumulator):
             sum_of_squares=Total.zeros(shape),
         )
 
-    def _add(self, added: Any, axis_name: AxisName | None) -> "Moments":
+    def _check(self, added: Any) -> None:
         check_record(added, "Moments", MomentsRecord)
         check_array(added.count, "Moments", self.count.low.shape, jnp.int32)
         for sums in (added.centre, added.deviations, added.squared_deviations):
             check_array(sums, "Moments", self.mean.high.shape, jnp.float32)
+
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Moments":
         rest = added.deviations / jnp.maximum(added._float_count(), 1)
         squares = jnp.maximum(added.squared_deviations - rest * added.deviations, 0)
         zeros = jnp.zeros_like(added.centre)

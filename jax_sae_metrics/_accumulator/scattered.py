@@ -9,7 +9,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float32, Int32, PyTree
 
-from .._arrays import AxisName, map_nodes, nodes_of
+from .._arrays import AxisName, map_nodes, nodes_of, sharded_as
 from .gather import gather
 
 
@@ -87,17 +87,17 @@ def dense(added: PyTree) -> PyTree:
 
 def scatter_add(array: Array, indices: Array, values: Any) -> Array:
     """Add values at indices along the last axis, for each component."""
-    return _at(array, indices).add(values, mode="drop", **_kept(array), **_UNSIGNED)
+    return _at(array, indices).add(values, mode="drop", **sharded_as(array), **_UNSIGNED)
 
 
 def scatter_max(array: Array, indices: Array, values: Any) -> Array:
     """Take the larger of old and new at indices along the last axis, for each component."""
-    return _at(array, indices).max(values, mode="drop", **_kept(array), **_UNSIGNED)
+    return _at(array, indices).max(values, mode="drop", **sharded_as(array), **_UNSIGNED)
 
 
 def scatter_set(array: Array, indices: Array, values: Any) -> Array:
     """Set values at indices along the last axis, for each component."""
-    return _at(array, indices).set(values, mode="drop", **_kept(array), **_UNSIGNED)
+    return _at(array, indices).set(values, mode="drop", **sharded_as(array), **_UNSIGNED)
 
 
 def take(array: Array, indices: Array) -> Array:
@@ -116,8 +116,3 @@ def _at(array: Array, indices: Array) -> Any:
         return array.at[indices]
     component = jnp.arange(array.shape[0], dtype=indices.dtype)[:, None]
     return array.at[component, indices]
-
-
-def _kept(array: Array) -> dict[str, Any]:
-    sharding = jax.typeof(array).sharding
-    return {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}

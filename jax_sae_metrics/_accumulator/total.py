@@ -45,8 +45,10 @@ class Total(AbstractAccumulator):
         """An empty total of the given shape."""
         return cls(high=jnp.zeros(shape, jnp.float32), low=jnp.zeros(shape, jnp.float32))
 
-    def _add(self, added: Any, axis_name: AxisName | None) -> "Total":
+    def _check(self, added: Any) -> None:
         check_array(added, "Total", self.high.shape, jnp.float32)
+
+    def _add(self, added: Any, axis_name: AxisName | None) -> "Total":
         if axis_name is not None:
             added = lax.psum(added, axis_name)
         return self._plus(added, jnp.zeros_like(added))
@@ -71,7 +73,6 @@ class Total(AbstractAccumulator):
         return Total(*_sum_of_pairs((self.high, self.low), (high, low)))
 
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Total":
-        check_array(added, "Total", self.high.shape, jnp.float32)
         added = added.gathered(axis_name).at_different_indices()
         old = Total(take(self.high, added.indices), take(self.low, added.indices))
         new = old._plus(added.values, jnp.zeros_like(added.values))

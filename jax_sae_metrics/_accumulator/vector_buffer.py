@@ -45,12 +45,14 @@ class VectorBuffer(AbstractAccumulator):
             num_filled=jnp.zeros(shape[:-1], jnp.int32),
         )
 
+    def _check(self, added: Any) -> None:
+        check_record(added, "VectorBuffer", VectorRecord)
+        shape = (*self.values.shape[:-1], added.values.shape[-1])
+        check_array(added.values, "VectorBuffer", shape, jnp.float32)
+
     def _add(self, added: Any, axis_name: AxisName | None) -> "VectorBuffer":
         """Append the valid vectors, device by device where `axis_name` is given."""
-        check_record(added, "VectorBuffer", VectorRecord)
         values, valid = added.values, added.valid
-        shape = (*self.values.shape[:-1], values.shape[-1])
-        check_array(values, "VectorBuffer", shape, jnp.float32)
         if axis_name is not None:
             values, valid = map(_concatenate, gather((values, valid), axis_name))
         if valid.shape[-1] == 0:

@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import chex
@@ -248,10 +249,15 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         parts = self._finish(found)
         return parts if is_of_states(parts) else Observation(self._counted_by, parts)
 
-    def _observe_inputs(self, inputs: Inputs) -> Any:
-        """What `observe` returns, but with few additions to many features still as `Scattered`."""
+    def _observe_inputs(
+        self, inputs: Inputs, check: Callable[[Inputs, str], None] = Inputs.check_all_were_read
+    ) -> Any:
+        """What `observe` returns, but with few additions to many features still as `Scattered`.
+
+        `check` is applied to the inputs after all metrics have read theirs.
+        """
         asked = self._ask(inputs)
-        inputs.check_all_were_read(type(self).__name__)
+        check(inputs, type(self).__name__)
         inputs.check_component_idx(type(self).__name__)
         return self._to_observation(answer(asked))
 

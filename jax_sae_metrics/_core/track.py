@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._arrays import AxisName
-from .._inputs import Inputs, answer
+from .._inputs import Inputs
 from .metric import AbstractMetric, check_metric
 
 if TYPE_CHECKING:
@@ -73,12 +73,9 @@ def track(
         **extra_args: Any,
     ) -> tuple[optax.Updates, TrackState]:
         del params
-        # Not `metrics.update`, which would refuse the arguments of other transformations.
+        # Inputs that `metrics.update` would call unknown belong to other transformations.
         inputs = Inputs(extra_args, axis_name)
-        asked = metrics._ask(inputs)
-        inputs.check_spelling(type(metrics).__name__)
-        inputs.check_component_idx(type(metrics).__name__)
-        observation = metrics._to_observation(answer(asked))
+        observation = metrics._observe_inputs(inputs, Inputs.check_spelling)
         accumulated = metrics.accumulate(state.metrics, observation, axis_name=axis_name)
         return updates, TrackState(metrics=accumulated)
 

@@ -1,7 +1,6 @@
 """The values of a function at all entries, and their reduction."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._arrays import at_least_float32
+from .._arrays import at_least_float32, sharded_as
 from .reduction import Function, Reduction, Vectors
 
 
@@ -36,12 +35,7 @@ def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) 
 
 def _spread(constant: Array, array: Array) -> Array:
     """The constant of each feature, in the shape, dtype and sharding of the array."""
-    return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **_sharded_as(array))
-
-
-def _sharded_as(array: Array) -> dict[str, Any]:
-    sharding = jax.typeof(array).sharding
-    return {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
+    return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **sharded_as(array))
 
 
 def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
@@ -51,7 +45,7 @@ def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
     separate pass that writes it out for all of them. XLA does not see that `always` holds
     everywhere.
     """
-    shape, sharded = arrays[0].shape, _sharded_as(arrays[0])
+    shape, sharded = arrays[0].shape, sharded_as(arrays[0])
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis, **sharded) for axis in (1, 0))
     always = lax.lt(row, lax.add(column, lax.full_like(column, shape[1] + index)))
     return tuple(lax.select(always, array, lax.full_like(array, 0)) for array in arrays)
