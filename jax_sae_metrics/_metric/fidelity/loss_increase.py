@@ -51,7 +51,8 @@ class LossIncrease(AbstractMean):
 
     ??? note "Differences from other tools"
 
-        This is the difference of the two mean losses that SAELens and dictionary_learning report.
+        This is the difference of the two mean losses that SAELens and dictionary_learning report,
+        and `recon_loss_diff` of saex.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

@@ -55,7 +55,8 @@ class ModelLoss(AbstractMeans):
 
         SAELens calls them `ce_loss_without_sae`, `ce_loss_with_sae` and `ce_loss_with_ablation`,
         dictionary_learning `loss_original`, `loss_reconstructed` and `loss_zero`. The two differ in
-        which tokens count: see `next_token_mask`.
+        which tokens count: see `next_token_mask`. Llamascopium's `downstream_loss_original`,
+        `..._reconstructed` and `..._ablated` are means over batches of equal weight.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

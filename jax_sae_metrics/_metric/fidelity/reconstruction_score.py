@@ -90,7 +90,8 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
         but its code computes the ratio of sums; both are here, by name. SAELens' `ce_loss_score` is
         the ratio of the means over the whole evaluation, the same as the ratio of sums.
         dictionary_learning's `frac_recovered` is the ratio of the means over one batch. The two
-        tools count different tokens: see `next_token_mask`.
+        tools count different tokens: see `next_token_mask`. Llamascopium's `downstream_loss_ratio`
+        is 1 divided by the score of each batch, so that larger is worse.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

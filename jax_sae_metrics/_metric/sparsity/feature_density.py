@@ -43,6 +43,7 @@ class FeatureDensity(AbstractFiringMetric):
 
         The torch version's `FeatureDensityMetric` counts in float32, which stops at 2^24, takes
         the first axis alone for the batch, and has no threshold (0 here by default) and no mask.
+        fae counts how often a feature was selected by TopK, whatever its value.
     """
 
     threshold: float = eqx.field(static=True, default=0.0)

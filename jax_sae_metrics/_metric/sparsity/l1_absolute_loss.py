@@ -84,6 +84,7 @@ class L1AbsoluteLoss(AbstractMean):
         The torch version's `L1AbsoluteLoss` keeps a plain float32 sum; its `keep_batch_dim=True` is
         the function `l1_absolute_loss` here. SAELens reports the sum without weights as `l1`. A sum
         without absolute values, which some tools call L1, cancels where activations have signs.
+        `l1` of activation-extract and `sparsity_loss` of Llamascopium have the coefficient in them.
 
     ??? cite "Reference"
 
