@@ -46,6 +46,12 @@ def sharded_as(array: Array) -> dict[str, Any]:
     return {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
 
 
+def sharded_whole(array: Array) -> dict[str, Any]:
+    """The argument that gives a result whole to every device, on explicit meshes."""
+    mesh = jax.typeof(array).sharding.mesh
+    return {"out_sharding": NamedSharding(mesh, PartitionSpec())} if mesh.explicit_axes else {}
+
+
 def unsharded(array: Array) -> Array:
     """The whole array on every device of an explicit mesh; without one, the array as it is."""
     mesh = jax.typeof(array).sharding.mesh

@@ -8,6 +8,10 @@ from .last_seen import (
 )
 from .maximum import Maximum as Maximum, MaximumRecord as MaximumRecord
 from .moments import Moments as Moments, MomentsRecord as MomentsRecord
+from .ratio_of_sums import (
+    RatioOfSums as RatioOfSums,
+    RatioOfSumsRecord as RatioOfSumsRecord,
+)
 from .scattered import Scattered as Scattered, dense as dense, take as take
 from .total import Total as Total
 from .vector_buffer import VectorBuffer as VectorBuffer, VectorRecord as VectorRecord

@@ -8,12 +8,19 @@ import jax.numpy as jnp
 
 from .._inputs import Batch
 from .flatten import flatten
-from .metric import AbstractMetric, check_metric
+from .metric import AbstractMetric, check_metric, standard_error_from
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
     # A string is an iterable too, but of letters.
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _of_mean(covariance: Any) -> dict[str, Any]:
+    """The standard error of the mean over components; in a dictionary, for each key."""
+    if isinstance(covariance, dict):
+        return flatten({name: _of_mean(one) for name, one in covariance.items()})
+    return {"mean": standard_error_from(jnp.mean(covariance))}
 
 
 class PerComponent(AbstractMetric[Any]):
@@ -23,7 +30,9 @@ class PerComponent(AbstractMetric[Any]):
 
     **Result:** `{prefix/name: value, ..., prefix/mean: mean}`, where `value` is the metric's value
     without the component axis and `mean` the float32 mean over components (NaN if the value of any
-    component is NaN).
+    component is NaN). `standard_error` has the error of the mean too. Components see the same
+    items, so it does not follow from their errors: it is the root of the mean of `covariance`,
+    which is that of the metric, `[component, component]`.
 
     **Arguments:**
 
@@ -82,9 +91,17 @@ class PerComponent(AbstractMetric[Any]):
     def _compute(self, state: Any) -> dict[str, Any]:
         return self._prefixed(self._by_name(self.metric._compute(state), with_mean=True))
 
+    def _covariance(self, state: Any) -> Any:
+        return self.metric._covariance(state)
+
     def _standard_error(self, state: Any) -> dict[str, Any] | None:
         errors = self.metric._standard_error(state)
-        return None if errors is None else self._prefixed(self._by_name(errors, with_mean=False))
+        if errors is None:
+            return None
+        named = self._by_name(errors, with_mean=False)
+        if (covariance := self._covariance(state)) is not None:
+            named |= _of_mean(covariance)
+        return self._prefixed(named)
 
     def _by_name(self, result: Any, with_mean: bool) -> dict[str, Any]:
         """The entries along the component axis by name; in a dictionary, for each key."""
@@ -92,8 +109,6 @@ class PerComponent(AbstractMetric[Any]):
             return flatten({k: self._by_name(value, with_mean) for k, value in result.items()})
         named = dict(zip(self.component_names, result, strict=True))
         if with_mean:
-            # Components see the same items: the error of the mean does not follow from their
-            # errors.
             named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)
         return named
 

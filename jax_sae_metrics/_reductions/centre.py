@@ -39,6 +39,17 @@ class SquaredDeviation:
         return lax.square(Deviation(self.function)(*numbers))
 
 
+@dataclasses.dataclass(frozen=True)
+class SquaredDistance:
+    """The square of a function of the entries minus the mean, which is a centre plus an offset."""
+
+    function: Function
+
+    def __call__(self, *numbers: Float[Array, ""]) -> Float[Array, ""]:
+        *others, offset = numbers
+        return lax.square(lax.sub(Deviation(self.function)(*others), offset))
+
+
 def near_mean(
     function: Function,
     arrays: tuple[Float[Array, "..."], ...],

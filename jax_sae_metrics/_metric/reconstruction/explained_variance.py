@@ -115,7 +115,9 @@ class ExplainedVariance(AbstractVarianceMetric):
             deviations = sum_of_squares_about(state.source, offsets)
         return 1 - ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
 
-    def _standard_error(self, state: ReconstructionMoments) -> Float32[Array, "*component"] | None:
+    def _covariance(
+        self, state: ReconstructionMoments
+    ) -> Float32[Array, "*component_and_component"] | None:
         if self.definition == "pooled":
-            return state.standard_error()
-        return state.about_zero.standard_error() if self.definition == "uncentered" else None
+            return state.covariance()
+        return state.about_zero.covariance() if self.definition == "uncentered" else None

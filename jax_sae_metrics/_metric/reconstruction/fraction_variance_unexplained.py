@@ -53,5 +53,7 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
     def _compute(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
         return state.fraction_unexplained()
 
-    def _standard_error(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
-        return state.standard_error()
+    def _covariance(
+        self, state: ReconstructionMoments
+    ) -> Float32[Array, "*component_and_component"]:
+        return state.covariance()

@@ -1,10 +1,11 @@
 """How often each learned feature fires."""
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float32
 
 from ..._arrays import ratio
-from ..base import AbstractFiringMetric, FiringCounts, standard_error_of_mean
+from ..base import AbstractFiringMetric, FiringCounts, standard_error_of_portion
 
 
 class FeatureDensity(AbstractFiringMetric):
@@ -52,6 +53,5 @@ class FeatureDensity(AbstractFiringMetric):
         return ratio(*state.floats())
 
     def _standard_error(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
-        num_fired, num_vectors = state.floats()
-        # The square of 0 or 1 is itself.
-        return standard_error_of_mean(num_fired, num_fired, num_vectors)
+        of_all = jax.tree.map(lambda words: words[..., None], state.num_activation_vectors)
+        return standard_error_of_portion(state.num_fired, of_all)
