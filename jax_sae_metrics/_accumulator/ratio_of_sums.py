@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float32, Int32
 
 from .._arrays import AxisName, ratio
@@ -41,15 +40,6 @@ class RatioOfSumsRecord(AbstractRecord):
             sums=mine.sums + theirs.sums,
             products=mine.products + theirs.products,
         )
-
-    def over_devices(self, axis_name: AxisName) -> "RatioOfSumsRecord":
-        """The sums of all devices, but the number of units of this one."""
-        residual, weight = _diagonal(self.products[1]), _diagonal(self.products[2])
-        moment, weight = lax.psum((residual + self.reference * weight, weight), axis_name)
-        reference = jnp.where(weight > 0, moment / jnp.where(weight > 0, weight, 1), 0)
-        about = self._about(reference)
-        sums, products = lax.psum((about.sums, about.products), axis_name)
-        return RatioOfSumsRecord(self.num_units, reference, sums, products)
 
     def _about(self, reference: Float32[Array, "*component"]) -> "RatioOfSumsRecord":
         """The same units, about another reference."""
@@ -115,13 +105,12 @@ class RatioOfSums(AbstractAccumulator):
         check_array(added.products, "RatioOfSums", self.products.high.shape, jnp.float32)
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "RatioOfSums":
-        num_units = Count.zeros(added.num_units.shape).add(added.num_units, axis_name)
-        if axis_name is not None:
-            added = added.over_devices(axis_name)
         sums, products = (
             Total(each, jnp.zeros_like(each)) for each in (added.sums, added.products)
         )
-        return self.merge(RatioOfSums(num_units, added.reference, sums, products))
+        num_units = Count.zeros(added.num_units.shape).add(added.num_units)
+        batch = RatioOfSums(num_units, added.reference, sums, products)
+        return self.merge(batch if axis_name is None else batch.all_reduce(axis_name))
 
     def merge(self, later: "RatioOfSums") -> "RatioOfSums":
         """The units of both, about a reference near the ratio of all."""

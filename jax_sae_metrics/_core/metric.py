@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Array, Float32
 
-from .._accumulator import AbstractAccumulator, combined, dense
+from .._accumulator import AbstractAccumulator, combined, dense, summed
 from .._arrays import AxisName, map_nodes
 from .._configuration import ONLY_READS, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
@@ -291,7 +291,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         asked = self._ask(inputs)
         check(inputs, type(self).__name__)
         inputs.check_component_idx(type(self).__name__)
-        return self._to_observation(answer(asked))
+        return summed(self._to_observation(answer(asked)))
 
     def _add(self, state: Any, observation: Any, add: Any) -> Any:
         try:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxtyping import Array, Float32, Shaped
 
-from ..._accumulator import RatioOfSums, RatioOfSumsRecord
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Items
 from .error_bars import AbstractErrorBars
 
@@ -59,7 +59,7 @@ class AbstractMean(AbstractErrorBars[RatioOfSums]):
     def _init(self) -> RatioOfSums:
         return RatioOfSums.zeros(self._shape())
 
-    def _finish(self, found: Any) -> RatioOfSumsRecord:
+    def _finish(self, found: Any) -> NumbersOfUnits:
         items, numbers = items_and_numbers(found)
         return self._mean(items, self._of_each(*numbers))
 
@@ -89,7 +89,7 @@ class AbstractMeans(AbstractErrorBars[dict[str, RatioOfSums]]):
     def _init(self) -> dict[str, RatioOfSums]:
         return {name: RatioOfSums.zeros(self._shape()) for name in self._names}
 
-    def _finish(self, found: Any) -> dict[str, RatioOfSumsRecord]:
+    def _finish(self, found: Any) -> dict[str, NumbersOfUnits]:
         items, (numbers,) = items_and_numbers(found)
         return {name: self._mean(items, self._of_each(n)) for name, n in numbers.items()}
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from ..._accumulator import RatioOfSums, RatioOfSumsRecord
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._configuration import check_choice
 from ..._inputs import Batch
 from ..base import AbstractErrorBars
@@ -88,7 +88,7 @@ class KLDivergenceScore(AbstractErrorBars[dict[str, RatioOfSums]]):
     def _init(self) -> dict[str, RatioOfSums]:
         return {name: RatioOfSums.zeros(self._shape()) for name in (*self._names, "lost")}
 
-    def _observe(self, batch: Batch) -> dict[str, RatioOfSumsRecord]:
+    def _observe(self, batch: Batch) -> dict[str, NumbersOfUnits]:
         items, logits = batch.logits("source_logits", *(f"logits_{name}" for name in self._names))
         clean, reconstructed, ablated = (jax.nn.log_softmax(each) for each in logits)
         divergences = [_kl_divergence(clean, each) for each in (reconstructed, ablated)]

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-from ..._accumulator import RatioOfSums, RatioOfSumsRecord
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Batch
 from ..base import AbstractErrorBars
 
@@ -55,7 +55,7 @@ class PerplexityWithReconstruction(AbstractErrorBars[RatioOfSums]):
     def _init(self) -> RatioOfSums:
         return RatioOfSums.zeros(self._shape())
 
-    def _observe(self, batch: Batch) -> RatioOfSumsRecord:
+    def _observe(self, batch: Batch) -> NumbersOfUnits:
         items, (losses,) = batch.losses("source_model_loss_with_reconstruction")
         return self._mean(items, losses)
 

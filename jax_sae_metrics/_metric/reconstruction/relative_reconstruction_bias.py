@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float32
 
-from ..._accumulator import RatioOfSums, RatioOfSumsRecord
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Batch
 from ..base import AbstractErrorBars, product, squared_decoded
 
@@ -63,7 +63,7 @@ class RelativeReconstructionBias(AbstractErrorBars[RatioOfSums]):
         both = batch.activations("source_activations", "decoded_activations")
         return both.items, both.sum_per_vector(squared_decoded), both.sum_per_vector(product)
 
-    def _finish(self, found: Any) -> RatioOfSumsRecord:
+    def _finish(self, found: Any) -> NumbersOfUnits:
         return self._ratio(*found)
 
     def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
