@@ -53,6 +53,14 @@ def unsharded(array: Array) -> Array:
     return jax.sharding.reshard(array, whole) if mesh.explicit_axes else array
 
 
+def varying_over(array: Any, axis_name: str) -> bool:
+    """Whether JAX knows, under `shard_map`, that devices along an axis may hold other values."""
+    kind = jax.typeof(array)
+    # JAX 0.9 calls it `vma`.
+    manual = getattr(kind, "manual_axis_type", None)
+    return axis_name in (manual.varying if manual else getattr(kind, "vma", ()))
+
+
 def map_nodes(kind: type[Any], function: Callable[..., Any], *trees: PyTree) -> PyTree:
     """The first tree, with `function` of each node of a kind, and of that node in the others."""
 

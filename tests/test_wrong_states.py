@@ -1,11 +1,16 @@
 """Misused states, observations, axes and functions are refused with what to do instead."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
+from metric_case import split
 from misuse import FEATURES, assert_says, collection, component_density, density
+from subjects import few_and_each_alone
 
 acts = jnp.ones((4, FEATURES))
 of_components = component_density.init()
@@ -124,3 +129,82 @@ MISUSES = {
 def test_misuse(name):
     error, call, says = MISUSES[name]
     assert_says(error, lambda: jax.eval_shape(call), says)
+
+
+def over_devices(function, *arguments, check_vma=True):
+    """Call on each of 8 devices; arguments after the first are cut."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    specs = (P(), *(P("data") for _ in arguments[1:]))
+    return jax.jit(
+        jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check_vma)
+    )(*arguments)
+
+
+def sum_and_all_reduce(metric, update):
+    return metric.all_reduce(update(metric.init(), axis_name="data"), "data")
+
+
+def all_reduce_twice(metric, update):
+    return metric.all_reduce(metric.all_reduce(update(metric.init()), "data"), "data")
+
+
+def all_reduce_nothing(metric, update):
+    return metric.all_reduce(metric.init(), "data")
+
+
+@few_and_each_alone
+@pytest.mark.parametrize("run", [sum_and_all_reduce, all_reduce_twice, all_reduce_nothing])
+def test_a_state_that_is_the_sum_already_is_not_summed_again(subject, run):
+    metric = subject.build()
+    constants, (batch,) = split(subject.inputs())
+
+    def on_each_device(constants, batch):
+        return run(metric, functools.partial(metric.update, **constants, **batch))
+
+    assert_says(
+        ValueError,
+        lambda: jax.eval_shape(functools.partial(over_devices, on_each_device), constants, batch),
+        ("state: all devices of 'data' hold the same state", "leave one of them out", "pcast"),
+    )
+
+
+def test_one_part_of_a_collection_that_is_the_sum_already_is_named():
+    def mixed(_, acts):
+        state = collection.init()
+        whole = density.update(state["density"], axis_name="data", learned_activations=acts)
+        own = collection.metrics["l2"].update(
+            state["l2"], source_activations=acts, decoded_activations=acts
+        )
+        return collection.all_reduce({"density": whole, "l2": own}, "data")
+
+    assert_says(
+        ValueError, lambda: over_devices(mixed, (), jnp.ones((8, FEATURES))), ("FeatureDensity",)
+    )
+
+
+def test_a_part_of_each_device_that_jax_takes_for_the_same_is_marked_as_varying():
+    """The number of items is the same on all devices, and all that this metric reads."""
+
+    class NumVectors(jsm.AbstractMetric):
+        def _init(self):
+            return {"count": jsm.Count.zeros(())}
+
+        def _observe(self, batch):
+            return {"count": batch.learned_activations.items.count()}
+
+        def _compute(self, state):
+            return state["count"].to_int()
+
+    metric = NumVectors()
+
+    def count(marked, _, acts):
+        mark = functools.partial(jax.lax.pcast, axis_name="data", to="varying")
+        empty = jax.tree.map(mark, metric.init()) if marked else metric.init()
+        own = metric.update(empty, learned_activations=acts)
+        return metric.compute(metric.all_reduce(own, "data"))
+
+    acts = jnp.ones((16, FEATURES))
+    assert over_devices(functools.partial(count, True), (), acts) == 16
+    assert over_devices(functools.partial(count, False), (), acts, check_vma=False) == 16
+    with pytest.raises(ValueError, match="pcast"):
+        over_devices(functools.partial(count, False), (), acts)

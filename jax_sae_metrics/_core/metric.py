@@ -23,6 +23,7 @@ from .state import (
     State,
     accumulators_of,
     add_observation,
+    check_differs,
     difference_of_states,
     is_of_states,
 )
@@ -165,8 +166,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         - `axis_name`: under `pmap`, `vmap` or `shard_map`, the axis (or tuple of axes) over which
             the batch is split. Every device then adds what all devices observed, so that a
             replicated state stays replicated. Without it the state counts this device's part only:
-            call `all_reduce` once before `compute`. Never do both. Under `jit` with sharded global
-            arrays neither is needed.
+            call `all_reduce` once before `compute`. Never do both; `all_reduce` says when it can
+            tell. Under `jit` with sharded global arrays neither is needed.
         - `inputs`: as for `observe`.
         """
         _check_bound(axis_name)
@@ -221,11 +222,17 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
         """Return the state of the batches of all devices of `axis_name` together.
 
-        Use it for states that `update` kept per device, without `axis_name`. A state that is
-        already the same on all devices would be counted once per device.
+        Use it once, for states that `update` kept per device, without `axis_name`. A state that is
+        already the sum would be counted once per device. JAX can tell the two apart in
+        `jax.shard_map` with `check_vma=True`, its default. It cannot under `pmap`, `vmap` and
+        `check_vma=False`, nor where devices hold copies of one state, one each.
+
+        **Raises:** at trace time, `ValueError` for a state, or one of a collection, that is known
+        to be the same on all devices of an axis: also for an empty one, which counts nothing.
         """
         self._check(state)
         _check_bound(axis_name)
+        check_differs(state, axis_name)
         reduce = lambda accumulator: accumulator.all_reduce(axis_name)  # noqa: E731
         return map_nodes(AbstractAccumulator, reduce, state)
 

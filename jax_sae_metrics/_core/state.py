@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
+import jax
+from jax import lax
 
 from .._accumulator import AbstractAccumulator
+from .._arrays import AxisName, nodes_of, varying_over
 
 Accumulators = TypeVar("Accumulators")
 
@@ -37,6 +40,9 @@ class State(_Tree, Generic[Accumulators]):
 
     Its accumulators are its attributes: `state.num_fired` is `state.accumulators.num_fired`. The
     state of a collection is a dictionary of its metrics' states.
+
+    Put states together with `merge` and `all_reduce` alone. Nothing refuses a `+` or a `psum` of
+    their leaves, which are parts of numbers, and the result would be wrong.
     """
 
     accumulators: Accumulators
@@ -82,6 +88,23 @@ def difference_of_states(state: Any, expected: Any) -> str | None:
     if isinstance(state, State) and state.counted_by != expected.counted_by:
         return f"It was counted by {state.counted_by}, where {expected.counted_by} is expected."
     return None
+
+
+def check_differs(state: Any, axis_name: AxisName) -> None:
+    """Raise if JAX knows that a state, or one of a collection, is the same on all devices."""
+    for axis in (axis_name,) if isinstance(axis_name, str) else axis_name:
+        # Where JAX does not keep track, not even the number of the device varies.
+        if not varying_over(lax.axis_index(axis), axis):
+            continue
+        for part in nodes_of(State, state):
+            if not any(varying_over(leaf, axis) for leaf in jax.tree.leaves(part)):
+                raise ValueError(
+                    f"state: all devices of {axis!r} hold the same state of {part.counted_by}, and "
+                    "all_reduce would count it once for each of them. It is the sum already if "
+                    "`update` was given axis_name or all_reduce was called before: leave one of "
+                    "them out. If every device did count a part of its own, mark the empty state "
+                    f'with jax.lax.pcast(leaf, {axis!r}, to="varying").'
+                )
 
 
 def accumulators_of(state: Any) -> Any:
