@@ -4,11 +4,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from metric_case import split
+from metric_cases import DEFAULT_CASES
 from misuse import FEATURES, assert_says, collection, component_density, density
 from subjects import few_and_each_alone
 
@@ -43,7 +45,7 @@ MISUSES = {
     "compute of states stacked over models": (
         ValueError,
         lambda: density.compute(jax.tree.map(lambda x: jnp.stack([x, x]), density.init())),
-        ("not a state of FeatureDensity", "u32[8]", "u32[2,8]", "vmap"),
+        ("not a state of FeatureDensity", "uint32[8]", "uint32[2,8]", "vmap"),
     ),
     "compute of a collection's state by one of its metrics": (
         ValueError,
@@ -129,6 +131,69 @@ MISUSES = {
 def test_misuse(name):
     error, call, says = MISUSES[name]
     assert_says(error, lambda: jax.eval_shape(call), says)
+
+
+large = jsm.evaluation_metrics(FEATURES, 4, 2, model_losses=True, logits=True)
+WRONG_STATES = {
+    "a state of another metric": (lambda s: jsm.L0Norm().init(), "It is a State counted by L0Norm"),
+    "a part that is missing": (lambda s: {n: s[n] for n in s if n != "l1"}, "It has no part 'l1'"),
+    "a part too many": (lambda s: s | {"x": s["l0"]}, "It has a part 'x' too many"),
+    "another configuration": (
+        lambda s: s | {"density": jsm.FeatureDensityStatistics(9, 2).init()},
+        "state['density'] was counted by FeatureDensityStatistics(num_learned_features=9",
+    ),
+    "parts that were swapped": (
+        lambda s: s | {"l0": s["l1"], "l1": s["l0"]},
+        "state['l0'] was counted by L1AbsoluteLoss",
+    ),
+    "an axis of models": (
+        lambda s: jax.tree.map(lambda x: jnp.stack([x, x]), s),
+        "state['ce_loss'].accumulators['source'].total.high: expected float32[2], got an array "
+        "float32[2,2]. Call under `jax.vmap`",
+    ),
+    "Python numbers": (
+        lambda s: s | {"l0": jax.tree.map(lambda x: 0.5, s["l0"])},
+        "state['l0'].accumulators.num_active.high: expected uint32[2], got a float. Load saved",
+    ),
+    "lists of numbers": (
+        lambda s: s | {"l0": jax.tree.map(lambda x: x.tolist(), s["l0"])},
+        "state['l0'].accumulators.num_active.high[0]: expected nothing here, got an int. Load",
+    ),
+    "another dtype": (
+        lambda s: s | {"l0": jax.tree.map(lambda x: np.asarray(x, np.int64), s["l0"])},
+        "expected uint32[2], got a ndarray int64[2]. Load saved arrays",
+    ),
+    "shapes alone": (lambda s: jax.eval_shape(lambda: s), "It has no values: call under `jax.eva"),
+    "plain dictionaries": (
+        lambda s: s | {"l0": {"num_active": {"high": jnp.zeros(2), "low": jnp.zeros(2)}}},
+        "state['l0'] is a dict of num_active, not a State",
+    ),
+    "no state": (lambda s: s | {"l0": None}, "state['l0'] is a NoneType, not a State"),
+    "an array": (lambda s: jnp.zeros(3), "It is an array float32[3], not a dictionary of ce_loss"),
+    "accumulators": (lambda s: s | {"l0": s["l0"].accumulators}, "is a _L0NormState, not a State"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_STATES)
+@pytest.mark.parametrize("call", ["compute", "standard_error"])
+def test_a_wrong_state_is_named_in_a_few_words(name, call):
+    wrong, says = WRONG_STATES[name]
+    state = wrong(large.init())
+    with pytest.raises(ValueError, match=r"^state: not a state of MetricCollection\.") as raised:
+        getattr(large, call)(state)
+    message = str(raised.value)
+    assert says in message
+    assert len(message.splitlines()) == 1
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda case: case.name)
+def test_a_state_in_place_of_an_observation_is_named(case):
+    metric = case.build(2)
+    for observation in (metric.init(), None, [], jnp.zeros(3)):
+        with pytest.raises(ValueError, match=r"^observation: .*`observe` or `combine`") as raised:
+            metric.accumulate(metric.init(), observation)
+        assert len(str(raised.value)) < 400
 
 
 def over_devices(function, *arguments, check_vma=True):
