@@ -30,6 +30,11 @@ def as_floating(name: str, value: Any) -> Float[Array, "..."]:
     return array
 
 
+def as_jax(leaf: Any) -> Any:
+    """The leaf, as a JAX array if it is one of NumPy: saved, or left by `jax.checkpoint`."""
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
+
+
 def at_least_float32(array: Array) -> Array:
     """The array in a dtype in which it may be subtracted, squared and summed."""
     return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array

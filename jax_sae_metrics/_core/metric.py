@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, Sharding
 from jaxtyping import Array
 
 from .._accumulator import AbstractAccumulator, combined, dense
-from .._arrays import AxisName, map_nodes
+from .._arrays import AxisName, as_jax, map_nodes
 from .._configuration import ONLY_READS, brief, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
 from .state import (
@@ -278,7 +278,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def _check_observation(self, observation: Any) -> Any:
         """The observation, of JAX arrays; raise unless it is one of this metric."""
         self._add(_empty(self), observation, lambda accumulator, seen: accumulator)
-        return observation
+        return jax.tree.map(as_jax, observation)
 
     def _check(self, state: Any) -> Any:
         """The state, of JAX arrays; raise unless it has this metric's configuration and shapes."""
@@ -288,7 +288,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
                 f"state: not a state of {type(self).__name__}. {difference} Pass what `init` or "
                 "`update` of this metric returned."
             )
-        return state
+        return jax.tree.map(as_jax, state)
 
 
 @functools.lru_cache
