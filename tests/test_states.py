@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec as P
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from learned_activations import top_k_form
+from metric_case import NUM_LEARNED_FEATURES
+from metric_cases import DEFAULT_CASES
 from subjects import few_and_each_alone
 
 FEATURES = 6
@@ -102,6 +104,26 @@ def test_a_state_has_its_accumulators_as_attributes_and_survives_pickling():
         np.testing.assert_array_equal(same.num_fired.to_numpy(), [1, 0])
     with pytest.raises(AttributeError, match="num_dead"):
         _ = state.num_dead
+
+
+@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("memory_kind", ["device", "pinned_host"])
+def test_only_learned_features_are_split_between_devices(case, memory_kind):
+    """There are as many input features, 4, as devices along the axis."""
+    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    sharding = NamedSharding(mesh, P(None, "model"), memory_kind=memory_kind)
+    for leaf in jax.tree.leaves(case.build(3).init(sharding=sharding)):
+        is_split = leaf.shape[1:2] == (NUM_LEARNED_FEATURES,)
+        wanted = NamedSharding(mesh, P(None, "model") if is_split else P())
+        assert leaf.sharding.is_equivalent_to(wanted.with_memory_kind(memory_kind), leaf.ndim)
+
+
+def test_the_component_axis_is_split_wherever_there_is_one():
+    mesh = jax.make_mesh((2, 4), ("component", "model"), axis_types=(AxisType.Auto,) * 2)
+    metrics = jsm.training_metrics(8, 3, num_components=2)  # 3 input features for 4 devices
+    state = metrics.init(sharding=NamedSharding(mesh, P("component", "model")))
+    specs = {leaf.shape: tuple(leaf.sharding.spec) for leaf in jax.tree.leaves(state)}
+    assert specs == {(2,): ("component",), (2, 3): ("component",), (2, 8): ("component", "model")}
 
 
 def assert_same_arrays(got, wanted):

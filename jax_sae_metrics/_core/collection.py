@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
+from jax.sharding import Sharding
 
 from .._inputs import Batch
 from .flatten import flatten
@@ -73,6 +74,9 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     def _init(self) -> dict[str, Any]:
         return {name: metric.init() for name, metric in self._metrics}
+
+    def _placed(self, state: dict[str, Any], sharding: Sharding) -> dict[str, Any]:
+        return {name: metric._placed(state[name], sharding) for name, metric in self._metrics}
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
         asked = {}

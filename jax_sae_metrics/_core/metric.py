@@ -101,9 +101,10 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         **Arguments:**
 
         - `sharding`: where to place the state. The spec of a `NamedSharding` is meant for a result
-            per feature, `[component?, learned_feature]`: `PartitionSpec()` replicates it, and
-            `PartitionSpec(None, "model")` splits the features of every component over the mesh axis
-            `"model"`. Accumulators with fewer axes take the leading part of the spec.
+            per learned feature, `[component?, learned_feature]`: `PartitionSpec()` replicates it,
+            and `PartitionSpec(None, "model")` splits the features of every component over the mesh
+            axis `"model"`. Accumulators without a learned-feature axis take the entry of the
+            component axis alone. Accumulators per input feature are replicated over `"model"`.
         """
         empty = self._init()
         state = empty if is_of_states(empty) else State(self._counted_by, empty)
@@ -114,7 +115,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
                 "sharding: expected a jax.sharding.Sharding such as NamedSharding(mesh, spec), got "
                 f"{sharding!r}."
             )
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf)), state)
+        return self._placed(state, sharding)
 
     def observe(self, **inputs: Any) -> Any:
         """Return what one batch adds to each accumulator, as an `Observation`.
@@ -244,6 +245,11 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         settings = (f"{field.name}={_normalised(getattr(self, field.name))!r}" for field in fields)
         return f"{type(self).__name__}({', '.join(settings)})"
 
+    def _placed(self, state: Any, sharding: Sharding) -> Any:
+        """The state on the devices of a sharding that is meant for a result per learned feature."""
+        axes = self._shape("learned_feature")
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf, axes)), state)
+
     def _ask(self, inputs: Inputs) -> Any:
         """What the metric asks about the inputs of one call."""
         return self._observe(Batch(inputs, type(self).__name__, self._sizes))
@@ -312,11 +318,13 @@ def _normalised(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _fit(sharding: Sharding, leaf: Array) -> Sharding:
-    """The sharding of a per-feature result, cut to the axes that `leaf` has."""
-    if isinstance(sharding, NamedSharding):
-        return NamedSharding(sharding.mesh, type(sharding.spec)(*sharding.spec[: leaf.ndim]))
-    return sharding
+def _fit(sharding: Sharding, leaf: Array, axes: tuple[int, ...]) -> Sharding:
+    """The sharding of an array with these axes, cut to those of them that `leaf` begins with."""
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    num_common = max(n for n in range(len(axes) + 1) if leaf.shape[:n] == axes[:n])
+    spec = type(sharding.spec)(*sharding.spec[:num_common])
+    return NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
 
 
 def _check_bound(axis_name: AxisName | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.sharding import Sharding
 
 from .._inputs import Batch
 from .flatten import flatten
@@ -72,6 +73,9 @@ class PerComponent(AbstractMetric[Any]):
 
     def _init(self) -> Any:
         return self.metric.init()
+
+    def _placed(self, state: Any, sharding: Sharding) -> Any:
+        return self.metric._placed(state, sharding)
 
     def _observe(self, batch: Batch) -> Any:
         return self.metric._ask(batch.inputs)
