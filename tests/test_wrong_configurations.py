@@ -86,6 +86,11 @@ WRONG_TYPES = {
     "jsm.KLDivergenceScore(ablation='median')": ("ablation", "zero, mean", "'median'"),
     "jsm.ModelLoss(ablation='median')": ("ablation", "zero, mean", "'median'"),
     "jsm.ReconstructionScore(ablation='median')": ("ablation", "zero, mean", "'median'"),
+    "jsm.TopKActivations([[1.0]], np.zeros((1, 1), int), 3)": ("values", "jnp.asarray(values)"),
+    "jsm.TopKActivations(np.ones((1, 1)), [[0]], 3)": ("indices", "jnp.asarray(indices)"),
+    "jsm.TopKActivations(np.ones((1, 1)), 'a', 3)": ("indices", "got a str"),
+    "jsm.next_token_mask([True, False])": ("mask", "jnp.asarray(mask)"),
+    "jsm.l1_absolute_loss(1.0)": ("learned_activations", "got shape ()"),
     "jsm.next_token_mask(np.ones(3, bool), 'both')": ("side", "source, target", "'both'"),
 }
 

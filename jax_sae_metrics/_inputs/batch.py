@@ -11,7 +11,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._arrays import AxisName, as_floating, at_least_float32
+from .._arrays import (
+    AxisName,
+    as_array,
+    as_boolean,
+    as_floating,
+    at_least_float32,
+    is_array,
+    not_an_array,
+)
 from .activations import AbstractActivations, DenseActivations
 from .entries import EntriesOfActivations
 from .items import Items
@@ -174,12 +182,20 @@ class Batch:
         return DenseActivations(tuple(arrays.values()), items, self.axis_name)
 
     def _entries(self, name: str) -> EntriesOfActivations:
-        given = lax.stop_gradient(jax.tree.map(jnp.asarray, self.inputs.get(name)))
-        self._check_axes(f"values of {name}", given.values)
+        given: TopKActivations = self.inputs.get(name)
+        values = as_array(f"values of {name}", given.values)
+        indices = as_array(f"indices of {name}", given.indices)
+        given = lax.stop_gradient(TopKActivations(values, indices, given.num_learned_features))
+        self._check_axes(f"values of {name}", values)
         return EntriesOfActivations(given, self._vectors(name, given.values))
 
     def _array(self, name: str) -> Array:
         value = self.inputs.required(name, self.reader)
+        if isinstance(value, TopKActivations):
+            raise TypeError(
+                f"{name}: {self.reader} expects an array here, with an entry for every feature, "
+                "got TopKActivations."
+            )
         return lax.stop_gradient(as_floating(name, value))
 
     def _vectors(self, given: str, array: Array) -> Items:
@@ -234,12 +250,7 @@ class Batch:
         if not given:
             return None
         name, value = next(iter(given.items()))
-        mask = jnp.asarray(value)
-        if mask.dtype != bool:
-            raise TypeError(
-                f"{name}: expected dtype bool (True keeps an item), got {mask.dtype} of shape "
-                f"{mask.shape}. Compare it, for example with {name} != 0."
-            )
+        mask = as_boolean(name, value, "keeps an item")
         full_shape = (*item_shape, *self._components)
         if mask.shape == full_shape:
             return mask
@@ -267,6 +278,8 @@ class Batch:
                 f"component_idx: {self.reader} has num_components=None, hence no component axis to "
                 f"index, got component_idx={index}. Set num_components, or omit component_idx."
             )
+        if not is_array(index):
+            raise not_an_array("component_idx", index, "an integer scalar")
         # NumPy's integers are 64 bits wide, where JAX would cut them to 32.
         index = index if isinstance(index, jax.Array) else np.asarray(index)
         if index.shape != () or not jnp.issubdtype(index.dtype, jnp.integer):
