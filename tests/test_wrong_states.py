@@ -107,6 +107,32 @@ MISUSES = {
         lambda: density.all_reduce(density.init(), ("data", "model")),
         ("axis_name=('data', 'model')", "not bound"),
     ),
+    "inputs by position": (
+        TypeError,
+        lambda: collection.update(collection.init(), acts),
+        ("update: MetricCollection takes", "by keyword", "learned_activations=...", "got 1 by pos"),
+    ),
+    "several inputs by position": (
+        TypeError,
+        lambda: jsm.L2ReconstructionLoss().observe(acts, acts),
+        ("observe: ", "decoded_activations=..., source_activations=...", "got 2 by position"),
+    ),
+    "inputs of forward by position": (
+        TypeError,
+        lambda: jsm.LossIncrease().forward(jsm.LossIncrease().init(), acts),
+        ("forward: ", "source_model_loss=..., source_model_loss_with_reconstruction=..., got 1"),
+    ),
+    **{
+        f"{call} of a class": (TypeError, misuse, (f"{call}: ", "Make an instance of the metric"))
+        for call, misuse in {
+            "init": lambda: jsm.L0Norm.init(),
+            "update": lambda: jsm.L0Norm.update(density.init(), learned_activations=acts),
+            "observe": lambda: jsm.L0Norm.observe(learned_activations=acts),
+            "compute": lambda: jsm.MetricCollection.compute(collection.init()),
+            "merge": lambda: jsm.L0Norm.merge(density.init(), density.init()),
+            "all_reduce": lambda: jsm.L0Norm.all_reduce(density.init(), "data"),
+        }.items()
+    },
     "loss functions of different widths": (
         ValueError,
         lambda: jsm.l2_reconstruction_loss(jnp.ones((4, 6)), jnp.ones((4, 1))),

@@ -1,10 +1,12 @@
 """The base of all metrics: a metric defines what it counts and what that means."""
 
 import abc
+import contextlib
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -28,8 +30,33 @@ from .state import (
 )
 
 Accumulators = TypeVar("Accumulators")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _SIZED_AXES: tuple[SizedAxis, ...] = ("component", "learned_feature", "input_feature")
+
+
+def _public(method: Method) -> Method:
+    """Say what to do where Python alone would count arguments: no instance, inputs by position."""
+    parameters = inspect.signature(method).parameters.values()
+    by_position = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    takes_inputs = any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not (args and isinstance(args[0], AbstractMetric)):
+            raise TypeError(
+                f"{method.__name__}: called on a class. Make an instance of the metric first, such "
+                f"as metric = L0Norm(), and call metric.{method.__name__}(...)."
+            )
+        if takes_inputs and len(args) > len(by_position):
+            num_inputs = len(args) - len(by_position)
+            raise TypeError(
+                f"{method.__name__}: {type(args[0]).__name__} takes its inputs by keyword, such as "
+                f"{args[0]._first_inputs()}, got {num_inputs} by position."
+            )
+        return method(*args, **kwargs)
+
+    return cast(Method, call)
 
 
 class AbstractMetric(eqx.Module, Generic[Accumulators]):
@@ -95,6 +122,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         sizes = (self._sizes[axis] for axis in ("component", *axes))
         return tuple(size for size in sizes if size is not None)
 
+    @_public
     def init(self, *, sharding: Sharding | None = None) -> Any:
         """Return the empty state.
 
@@ -117,6 +145,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             )
         return self._placed(state, sharding)
 
+    @_public
     def observe(self, **inputs: Any) -> Any:
         """Return what one batch adds to each accumulator, as an `Observation`.
 
@@ -135,6 +164,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         return dense(self._observe_inputs(Inputs(inputs)))
 
+    @_public
     def combine(self, one: Any, other: Any) -> Any:
         """Return the observation of two batches together; `other` is of the later batch.
 
@@ -146,6 +176,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         return combined(self._check_observation(one), self._check_observation(other))
 
+    @_public
     def accumulate(self, state: Any, observation: Any, *, axis_name: AxisName | None = None) -> Any:
         """Return the state with an observation added.
 
@@ -155,6 +186,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         _check_bound(axis_name)
         return self._add(state, observation, lambda a, seen: a.add(seen, axis_name))
 
+    @_public
     def update(self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any) -> Any:
         """Return the state after one more batch: `observe`, then `accumulate`.
 
@@ -172,6 +204,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         observation = self._observe_inputs(Inputs(inputs, axis_name))
         return self.accumulate(state, observation, axis_name=axis_name)
 
+    @_public
     def forward(
         self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any
     ) -> tuple[Any, Any]:
@@ -179,11 +212,13 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         batch_state = self.update(self.init(), axis_name=axis_name, **inputs)
         return self.merge(state, batch_state), self._compute(accumulators_of(batch_state))
 
+    @_public
     def compute(self, state: Any) -> Any:
         """Return the value of the state. If nothing was seen, means are NaN and counts 0."""
         state = self._check(state)
         return self._compute(accumulators_of(state))
 
+    @_public
     def standard_error(self, state: Any) -> Any:
         r"""Return the standard error of the value: how far chance may have moved it.
 
@@ -211,12 +246,14 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             )
         return error
 
+    @_public
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the state of both states' batches together. It is associative."""
         earlier, later = self._check(earlier), self._check(later)
         merge = lambda accumulator, other: accumulator.merge(other)  # noqa: E731
         return map_nodes(AbstractAccumulator, merge, earlier, later)
 
+    @_public
     def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
         """Return the state of the batches of all devices of `axis_name` together.
 
@@ -249,6 +286,13 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """The state on the devices of a sharding that is meant for a result per learned feature."""
         axes = self._shape("learned_feature")
         return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf, axes)), state)
+
+    def _first_inputs(self) -> str:
+        """The inputs that the metric asks for before it could miss any."""
+        asked = Inputs({})
+        with contextlib.suppress(Exception):
+            self._ask(asked)
+        return ", ".join(f"{name}=..." for name in sorted(asked.read))
 
     def _ask(self, inputs: Inputs) -> Any:
         """What the metric asks about the inputs of one call."""

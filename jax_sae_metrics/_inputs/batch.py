@@ -49,11 +49,11 @@ class Inputs:
         self.constants: dict[str, Array] = {}
         self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
         self._given = {name: value for name, value in given.items() if value is not None}
-        self._read: set[str] = set()
+        self.read: set[str] = set()
 
     def get(self, name: str) -> Any:
         """The input of this name; None if it was not given."""
-        self._read.add(name)
+        self.read.add(name)
         return self._given.get(name)
 
     def required(self, name: str, reader: str) -> Any:
@@ -69,11 +69,11 @@ class Inputs:
 
     def check_all_were_read(self, reader: str) -> None:
         """Raise if an input was given that none of the metrics asked for."""
-        unknown = sorted(self._given.keys() - self._read)
+        unknown = sorted(self._given.keys() - self.read)
         if unknown:
             raise TypeError(
                 f"{', '.join(unknown)}: unknown input of {reader}, which reads "
-                f"{', '.join(sorted(self._read))}. Leave it out, or correct its name."
+                f"{', '.join(sorted(self.read))}. Leave it out, or correct its name."
             )
 
     def check_component_idx(self, reader: str) -> None:
@@ -91,8 +91,8 @@ class Inputs:
 
     def check_spelling(self, reader: str) -> None:
         """Raise if an input that was not read looks like a misspelling of one that could be."""
-        for name in sorted(self._given.keys() - self._read):
-            if close := difflib.get_close_matches(name, self._read, n=1, cutoff=0.8):
+        for name in sorted(self._given.keys() - self.read):
+            if close := difflib.get_close_matches(name, self.read, n=1, cutoff=0.8):
                 raise TypeError(f"{name}: unknown input of {reader}. Did you mean {close[0]}?")
 
 
@@ -174,6 +174,7 @@ class Batch:
         return activations
 
     def _dense(self, *names: str) -> DenseActivations:
+        self.inputs.read.update(names)
         arrays = {name: self._array(name) for name in names}
         for name, array in arrays.items():
             self._check_axes(name, array)
@@ -213,6 +214,7 @@ class Batch:
     def _per_item(
         self, names: tuple[str, ...], what: str, num_inner_axes: int, masks: tuple[str, ...]
     ) -> tuple[Items, tuple[Array, ...]]:
+        self.inputs.read.update(names)
         arrays = {name: at_least_float32(self._array(name)) for name in names}
         self._check_same_shape(arrays)
         whole_shape = arrays[names[0]].shape
