@@ -14,6 +14,25 @@ def brief(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
+def as_tuple(values: Any) -> Any:
+    """Values in an order as a tuple; anything else as it is, for a check to name."""
+    if isinstance(values, str | set | frozenset):
+        return values
+    try:
+        return tuple(values)
+    except TypeError:
+        return values
+
+
+def check_in_order(name: str, values: Any, at_least: int = 1) -> None:
+    """Raise unless `values` is a tuple, as `as_tuple` makes it, of so many values."""
+    if not (isinstance(values, tuple) and len(values) >= at_least):
+        raise ValueError(
+            f"{name}: expected values in an order, such as a tuple, and at least {at_least} of "
+            f"them, got {brief(values)}."
+        )
+
+
 def check_size(name: str, value: Any) -> None:
     """Raise unless `value` is a positive integer."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -32,8 +51,14 @@ def check_between(name: str, value: Any, lowest: float, highest: float = math.in
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise unless `value` is one of `choices`."""
-    if value not in choices:
+    if not (isinstance(value, str) and value in choices):
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {brief(value)}.")
+
+
+def check_name(name: str, value: Any) -> None:
+    """Raise unless `value` is a string that is not empty."""
+    if not (isinstance(value, str) and value):
+        raise ValueError(f"{name}: expected non-empty strings, got {brief(value)}.")
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -1,20 +1,20 @@
 """A metric's result, taken apart by component."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax.sharding import Sharding
 
+from .._configuration import as_tuple, check_in_order, check_name
 from .._inputs import Batch
 from .flatten import flatten
 from .metric import AbstractMetric, check_metric
 
 
-def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+def _in_order(names: Any) -> Any:
     # A string is an iterable too, but of letters.
-    return (names,) if isinstance(names, str) else tuple(names)
+    return (names,) if isinstance(names, str) else as_tuple(names)
 
 
 class PerComponent(AbstractMetric[Any]):
@@ -33,8 +33,8 @@ class PerComponent(AbstractMetric[Any]):
     - `prefix`: a text to put before each name, with a slash between. Leave it empty in a
         `MetricCollection`, which puts its own name for the metric there.
 
-    **Raises:** `ValueError` for names that do not fit the metric's components, `TypeError` for a
-    metric without components.
+    **Raises:** `ValueError` for names that are not strings or do not fit the metric's components,
+    `TypeError` for a metric without components.
 
     !!! Example
 
@@ -65,6 +65,11 @@ class PerComponent(AbstractMetric[Any]):
                 "without a component axis cannot be taken apart."
             )
         names = self.component_names
+        check_in_order("component_names", names)
+        for name in names:
+            check_name("component_names", name)
+        if self.prefix != "":
+            check_name("prefix", self.prefix)
         if len(names) != num_components or len({*names, "mean"}) != num_components + 1:
             raise ValueError(
                 f"component_names: expected {num_components} different names, none of them 'mean', "

@@ -9,14 +9,15 @@ from jaxtyping import Array, Int, Int32
 
 from ..._accumulator import MAX_AGE, LastSeen
 from ..._arrays import as_boolean
-from ..._configuration import ONLY_READS, check_size
+from ..._configuration import ONLY_READS, as_tuple, check_in_order, check_size
 from ..._core import AbstractMetric, State
 from ..._inputs import Batch
 from ..base import Above
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
+def _one_or_several(values: Any) -> tuple[Any, ...]:
+    values = as_tuple(values)
+    return values if isinstance(values, tuple) else (values,)
 
 
 class _DeadFeaturesState(eqx.Module):
@@ -81,10 +82,11 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     num_learned_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)
     thresholds: tuple[int, ...] = eqx.field(
-        static=True, converter=_as_tuple, default=(10_000_000,), metadata={ONLY_READS: True}
+        static=True, converter=_one_or_several, default=(10_000_000,), metadata={ONLY_READS: True}
     )
 
     def __check_init__(self) -> None:
+        check_in_order("thresholds", self.thresholds)
         for threshold in self.thresholds:
             check_size("thresholds", threshold)
             if threshold > MAX_AGE:
