@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -74,7 +74,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     The sizes of a metric are fields with these names: `num_components`, `num_learned_features`,
     `num_input_features`. A metric without `num_components`, or with None, has no component axis.
     Sizes are checked here; `Batch` checks the inputs against them. A field with the metadata
-    `ONLY_READS` has no part in counting.
+    `ONLY_READS` has no part in counting. The class attribute `_per_learned_feature` names the
+    results that have an entry for each learned feature, `("",)` for a value without names:
+    `PerComponent` takes no mean of these.
 
     !!! Example
 
@@ -86,6 +88,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         >>> float(metric.compute(state))
         2.0
     """
+
+    # The names of results with an entry for each learned feature; "" for a value without names.
+    _per_learned_feature: ClassVar[tuple[str, ...]] = ()
 
     def __check_init__(self) -> None:
         if (num_components := self._sizes["component"]) is not None:

@@ -24,7 +24,8 @@ class PerComponent(AbstractMetric[Any]):
 
     **Result:** `{prefix/name: value, ..., prefix/mean: mean}`, where `value` is the metric's value
     without the component axis and `mean` the float32 mean over components (NaN if the value of any
-    component is NaN).
+    component is NaN). A result with an entry for each learned feature has no `mean`: feature 3 of
+    one dictionary has nothing to do with feature 3 of another.
 
     **Arguments:**
 
@@ -95,12 +96,12 @@ class PerComponent(AbstractMetric[Any]):
         errors = self.metric._standard_error(state)
         return None if errors is None else self._prefixed(self._by_name(errors, with_mean=False))
 
-    def _by_name(self, result: Any, with_mean: bool) -> dict[str, Any]:
+    def _by_name(self, result: Any, with_mean: bool, key: str = "") -> dict[str, Any]:
         """The entries along the component axis by name; in a dictionary, for each key."""
         if isinstance(result, dict):
-            return flatten({k: self._by_name(value, with_mean) for k, value in result.items()})
+            return flatten({k: self._by_name(value, with_mean, k) for k, value in result.items()})
         named = dict(zip(self.component_names, result, strict=True))
-        if with_mean:
+        if with_mean and key not in self.metric._per_learned_feature:
             # Components see the same items: the error of the mean does not follow from their
             # errors.
             named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -92,6 +92,7 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     histogram_edges: tuple[float, ...] = eqx.field(
         static=True, converter=as_tuple, default=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
     )
+    _per_learned_feature: ClassVar = ("mean_when_active", "second_moment", "max", "histogram")
 
     def __check_init__(self) -> None:
         check_between("threshold", self.threshold, 0.0)
