@@ -1,5 +1,7 @@
 """How often each learned feature fires."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float32
@@ -48,6 +50,7 @@ class FeatureDensity(AbstractFiringMetric):
     """
 
     threshold: float = eqx.field(static=True, default=0.0)
+    _per_learned_feature: ClassVar = ("",)
 
     def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
         return ratio(*state.floats())

@@ -30,7 +30,7 @@ def l1_absolute_loss(
 
     **Returns:** `[*batch, component?]`, float32 (float64 for float64 input).
 
-    **Raises:** `TypeError` for an input that is not floating point.
+    **Raises:** `TypeError` for an input that is not floating point, `ValueError` for a scalar.
 
     !!! Example
 
@@ -42,6 +42,8 @@ def l1_absolute_loss(
     if isinstance(learned_activations, TopKActivations):
         learned_activations = learned_activations.without_padding()
     learned = computable("learned_activations", learned_activations)
+    if learned.ndim == 0:
+        raise ValueError("learned_activations: expected an axis of learned features, got shape ().")
     # Not jnp.abs, whose gradient at zero is 1: most learned activations are zero.
     return jnp.sum(learned * jnp.sign(learned), axis=-1)
 
