@@ -69,7 +69,6 @@ class Config:
 QUICK = Config(transformer=TransformerConfig(steps=60), steps=60, num_validation_batches=20)
 
 LEGEND = """\
-density        portion of bytes in which a feature fires, mean over features
 L0             features active at once
 dead           features that never fired
 L1, L2         of activations scaled to unit variance: L2 is the portion of variance unexplained
@@ -86,8 +85,8 @@ COLUMNS = {
     "with_zero_ablation": "zero_ablated",
 }
 
-# What the error bars take for independent: bytes, or windows of text.
-CLUSTERS: tuple[Clusters, ...] = ("items", "prompts")
+# What the error bars take for independent: windows of text, or bytes.
+CLUSTERS: tuple[Clusters, ...] = ("prompts", "items")
 
 LearnedActivations = Float[Array, "batch sequence component learned_feature"]
 
@@ -178,7 +177,6 @@ def sae_metrics(config: Config, clusters: Clusters = "items") -> dict[str, jsm.A
     num_features, num_components = config.num_learned_features, config.num_components
     l1_coefficient = config.l1_coefficient
     return {
-        "density": jsm.FeatureDensity(num_features, num_components),
         "L0": jsm.L0Norm(num_components, clusters=clusters),
         "dead": jsm.NeuronActivity(num_features, num_components),
         "L1": jsm.L1AbsoluteLoss(num_components, clusters=clusters),
@@ -290,13 +288,10 @@ def validate(
             values = by_text.compute(state["prompts"])
             progress.set_postfix(score=f"{values['score/mean']:.4f}")
     errors = {unit: each.standard_error(state[unit]) for unit, each in by_unit.items()}
-    with_error = [name for name in errors["prompts"] if not name.startswith("density")]
     return {
         "results": by_text.compute(state["prompts"]),
-        "standard_errors": {name: errors["prompts"][name] for name in with_error},
-        "times_the_error_over_bytes": {
-            name: errors["prompts"][name] / errors["items"][name] for name in with_error
-        },
+        "standard_errors": errors["prompts"],
+        "times_the_error_over_bytes": jax.tree.map(jnp.divide, *errors.values()),
     }
 
 
@@ -305,8 +300,7 @@ def rows_by_component(results: dict[str, Array]) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
     for name, value in results.items():
         *_, metric, component = name.split("/")
-        # The mean of the densities, one per feature. All other values are scalars.
-        rows.setdefault(component, {})[COLUMNS.get(metric, metric)] = float(jnp.mean(value))
+        rows.setdefault(component, {})[COLUMNS.get(metric, metric)] = float(value)
     return rows
 
 

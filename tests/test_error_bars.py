@@ -287,6 +287,20 @@ def test_an_error_that_batches_do_not_resolve_is_nan(kind):
     np.testing.assert_allclose(error_of(one), exact_error(x, y), rtol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["drift 3", "first 1000"])
+def test_a_known_mean_makes_the_error_right_for_any_batches(kind):
+    x, y = activations_of(kind, batches=64, texts=1, tokens=8)
+    mean = x.reshape(-1, D).mean(0, dtype=np.float64).astype(np.float32)
+    metric = jsm.FractionVarianceUnexplained(D)
+    state, step = metric.init(), jax.jit(metric.update)
+    for source, decoded in zip(x, y, strict=True):
+        inputs = {"source_activations": source, "decoded_activations": decoded}
+        state = step(state, **inputs, source_mean=mean)
+    np.testing.assert_allclose(metric.standard_error(state), exact_error(x, y), rtol=1e-3)
+    far = metric.update(metric.init(), **inputs, source_mean=mean + 1000)
+    assert np.isnan(metric.standard_error(far))
+
+
 @pytest.mark.parametrize("spec", [P("data"), P(None, "data")], ids=["texts", "tokens"])
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_massive_first_tokens_on_sharded_arrays(spec, axis_type):
@@ -402,6 +416,13 @@ def test_a_component_that_does_not_exist(one, other, message):
 def test_a_difference_needs_components():
     with pytest.raises(TypeError, match="num_components"):
         jsm.difference(jsm.L0Norm(), jsm.L0Norm().init(), 0, 0)
+
+
+def test_the_clusters_of_a_ready_made_collection():
+    metrics = jsm.evaluation_metrics(8, 4, 2, model_losses=True, logits=True, clusters="prompts")
+    clustered = {n: one.clusters for n, one in metrics.metrics.items() if hasattr(one, "clusters")}
+    assert set(clustered.values()) == {"prompts"}
+    assert metrics.metrics.keys() - clustered.keys() == {"feature_density", "density"}
 
 
 def test_clusters_change_no_value():

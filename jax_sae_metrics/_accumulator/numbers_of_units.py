@@ -49,14 +49,23 @@ def _records(stacked: NumbersOfUnits, num_component_axes: int) -> tuple[Array, .
     """The fields of each record, with a leading axis over records."""
     a, b = stacked.numerators, stacked.denominators
     units = tuple(range(1, a.ndim - num_component_axes))
-    after_units = 1 + len(units)
     numerator, denominator, moment, weight = _sums(units, a, b, a * b, lax.square(b))
     # The slope by least squares, of which few digits matter: residuals are least there.
     is_any = weight > 0
     reference = jnp.where(is_any, moment / jnp.where(is_any, weight, 1), jnp.zeros_like(weight))
     residuals = a - jnp.expand_dims(reference, units) * b
-    (residual,) = _sums(units, residuals)
-    both = jnp.stack([residuals, b], axis=after_units)
+    if num_component_axes:
+        (residual,) = _sums(units, residuals)
+        products = _products_of_components(units, residuals, b)
+    else:
+        residual, *mixed = _sums(units, residuals, lax.square(residuals), residuals * b)
+        products = jnp.stack([*mixed, weight], axis=1)
+    sums = jnp.stack([numerator, denominator, residual], axis=1)
+    return stacked.num_units, reference, sums, products
+
+
+def _products_of_components(units: tuple[int, ...], residuals: Array, b: Array) -> Array:
+    both = jnp.stack([residuals, b], axis=1 + len(units))
     products = lax.dot_general(
         both,
         both,
@@ -64,15 +73,9 @@ def _records(stacked: NumbersOfUnits, num_component_axes: int) -> tuple[Array, .
         precision=lax.Precision.HIGHEST,
         **sharded_whole(both),
     )
-    # From `[record, number, component?, number, component?]`.
-    products = jnp.moveaxis(products, (1, 2 + num_component_axes), (0, 1))
-    (of_residuals, mixed), (_, of_denominators) = products
-    return (
-        stacked.num_units,
-        reference,
-        jnp.stack([numerator, denominator, residual], axis=1),
-        jnp.stack([of_residuals, mixed, of_denominators], axis=1),
-    )
+    # From `[record, number, component, number, component]`.
+    (of_residuals, mixed), (_, of_denominators) = jnp.moveaxis(products, (1, 3), (0, 1))
+    return jnp.stack([of_residuals, mixed, of_denominators], axis=1)
 
 
 def _sums(units: tuple[int, ...], *arrays: Array) -> Array:

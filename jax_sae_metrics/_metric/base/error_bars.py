@@ -32,7 +32,7 @@ class AbstractErrorBars(AbstractMetric[Accumulators]):
 
     def _mean(self, items: Items, numbers: Shaped[Array, "..."]) -> NumbersOfUnits:
         """What the items of one batch add to the mean of one number each."""
-        return self._ratio(items, numbers, jnp.ones(items.full_shape, jnp.float32))
+        return self._ratio(items, numbers, jnp.ones_like(numbers))
 
     def _ratio(
         self, items: Items, numerators: Shaped[Array, "..."], denominators: Shaped[Array, "..."]

@@ -53,6 +53,8 @@ class KLDivergenceScore(AbstractErrorBars[dict[str, RatioOfSums]]):
     - `num_components`: size of the component axis; `None` if there is none.
     - `ablation`: `"zero"`, or `"mean"` to read `logits_with_mean_ablation` in place of the logits
         with zeros; the result is then called `with_mean_ablation`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown ablation.

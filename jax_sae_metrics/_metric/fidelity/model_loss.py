@@ -33,6 +33,8 @@ class ModelLoss(AbstractMeans):
     - `num_components`: size of the component axis; `None` if there is none.
     - `ablation`: `"zero"`, or `"mean"` to read `source_model_loss_with_mean_ablation` in place of
         the loss with zeros; the result is then called `with_mean_ablation`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown ablation.

@@ -64,6 +64,8 @@ class ReconstructionScore(AbstractErrorBars[_ReconstructionScoreState]):
     - `ablation`: `"zero"`, or `"mean"` to read `source_model_loss_with_mean_ablation` in place of
         the loss with zeros. There, every activation is replaced by its mean over tokens. As a rule
         this hurts the model less, so that the score is stricter. The two scores cannot be compared.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown average or ablation.

@@ -43,22 +43,28 @@ class ExplainedVariance(AbstractVarianceMetric):
     matter.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
-    floating point, `[*batch, component?, input_feature]`.
+    floating point, `[*batch, component?, input_feature]`; and if you like `source_mean`,
+    `[component?, input_feature]`, which the error bar alone is measured from.
 
     **Result:** float32 `[component?]`, at most 1; NaN where nothing was seen. Where all $x$ are the
     same, there is no variance to explain: NaN if the reconstruction is perfect, minus infinity if
     it is not. With `"per_dimension_mean"`, one such input feature is enough.
 
-    `"pooled"` and `"uncentered"` have a `standard_error`, as ratios of sums. In the pooled case it
-    takes deviations from the mean of 64 vectors of the batch, since the final mean would need a
-    second read of the data. An error bar is 1 to 3% off where batches have many vectors, up to a
-    quarter too small where they have 2 to 8, and NaN where each has a single one.
+    `"pooled"` and `"uncentered"` have a `standard_error`, as ratios of sums. In the pooled case,
+    squared distances are from the mean of the batch, which takes a read of the source activations
+    before all others, and are corrected for the variance between batches. The error is within 5% of
+    the formula about the mean of all vectors. Where more than 8% of the variance lies between
+    batches (they are sorted, drift, or have less than 13 vectors), it is NaN. Give the
+    `source_mean` of all vectors, if it is known: the error is then right for any batches, and
+    nothing is read before.
 
     **Arguments:**
 
     - `num_input_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
     - `definition`: one of the above, or `"pooled"`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for sizes that are not positive integers or an unknown definition.
 

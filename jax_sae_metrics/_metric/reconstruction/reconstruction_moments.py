@@ -4,15 +4,16 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float32
+from jax import lax
+from jaxtyping import Array, Float, Float32
 
 from ..._accumulator import Moments, RatioOfSums
 from ..._arrays import ratio
-from ..._inputs import Batch
+from ..._inputs import AbstractActivations, Batch, Question
 from ..base import AbstractErrorBars, error, source, squared_error, squared_source
 
-# The portion of the variance that may lie between the means of batches. With more, errors would be
-# more than 5% off.
+# The portion of the variance that may lie between the means of batches, or between a given mean and
+# the true one. With more, errors would be more than 5% off.
 _LARGEST_BETWEEN = 0.08
 
 
@@ -20,7 +21,8 @@ class ReconstructionMoments(eqx.Module):
     """Moments of the source activations and of the error, and sums over vectors for error bars.
 
     The numerator of both ratios is the squared error of a vector. The denominator is its squared
-    distance from the mean of its batch (`about_mean`), or from zero (`about_zero`).
+    distance from the mean of its batch or the one that was given (`about_mean`), or from zero
+    (`about_zero`).
     """
 
     source: Moments
@@ -48,7 +50,8 @@ class ReconstructionMoments(eqx.Module):
         corrects that to first order.
         """
         within = self.about_mean.denominator() / jnp.sum(self.squared_deviations(), -1)
-        scale = jnp.where(within >= 1 - _LARGEST_BETWEEN, within, jnp.float32(jnp.nan))
+        is_resolved = jnp.abs(1 - within) <= _LARGEST_BETWEEN
+        scale = jnp.where(is_resolved, within, jnp.float32(jnp.nan))
         return jnp.multiply.outer(scale, scale) * self.about_mean.covariance()
 
 
@@ -84,10 +87,16 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
         }
         of_vectors = (
             both.sum_per_vector(squared_error),
-            both.squared_distance_per_vector(source),
+            self._squared_distances(batch, both),
             both.sum_per_vector(squared_source),
         )
         return of_features, both.items, of_vectors
+
+    def _squared_distances(self, batch: Batch, both: AbstractActivations) -> Question:
+        if not batch.has("source_mean"):
+            return both.squared_distance_per_vector(source)
+        mean = batch.per_feature("source_mean", both)
+        return both.sum_per_vector(_squared_distance_from, mean)
 
     def _finish(self, found: Any) -> dict[str, Any]:
         moments, items, (errors, from_mean, from_zero) = found
@@ -95,3 +104,10 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
             "about_mean": self._ratio(items, errors, from_mean),
             "about_zero": self._ratio(items, errors, from_zero),
         }
+
+
+def _squared_distance_from(
+    source: Float[Array, ""], decoded: Float[Array, ""], mean: Float[Array, ""]
+) -> Float[Array, ""]:
+    del decoded
+    return lax.square(lax.sub(source, mean))

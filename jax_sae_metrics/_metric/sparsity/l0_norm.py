@@ -28,6 +28,8 @@ class L0Norm(AbstractMean):
     - `threshold`: an activation counts if it is beyond this.
     - `absolute`: whether the absolute value is compared with the threshold (AbsTopK), or the
         activation itself, so that negative ones do not count.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or a
     negative threshold.

@@ -67,6 +67,8 @@ class L1AbsoluteLoss(AbstractMean):
 
     - `num_components`: size of the component axis; `None` if there is none.
     - `decoder_weighted`: whether to weight by `decoder_norms`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or for
     `decoder_norms` of another shape.
