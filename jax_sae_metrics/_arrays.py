@@ -1,4 +1,4 @@
-"""Helpers that all other files share: dtypes, axis names, sharding, trees, division."""
+"""Helpers that all other files share: dtypes, axis names, sharding, trees, arithmetic."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -145,6 +145,23 @@ def nodes_of(kind: type[Any], tree: PyTree) -> list[Any]:
     """All nodes of a kind."""
     leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
     return [leaf for leaf in leaves if isinstance(leaf, kind)]
+
+
+def two_sum(
+    one: Float[Array, "*shape"], other: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """The rounded sum, and exactly what rounding lost (Knuth's two-sum)."""
+    total = as_written(one + other)
+    mine = as_written(total - other)
+    return total, (one - mine) + (other - (total - mine))
+
+
+def as_written(rounded: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The number, as it was rounded.
+
+    With --xla_cpu_enable_fast_math, the compiler would simplify (a + b) - a to b.
+    """
+    return lax.optimization_barrier(rounded)
 
 
 def ratio(
