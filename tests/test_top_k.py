@@ -113,6 +113,20 @@ def test_every_metric_takes_them(layout):
     assert_equal(jit(metrics, top_k), jit(metrics, dense))
 
 
+@pytest.mark.parametrize("num_components", [None, 3])
+def test_vectors_without_entries_are_zero(num_components):
+    components = () if num_components is None else (num_components,)
+    metrics = all_other_metrics(8, num_components)
+    none = jsm.TopKActivations(
+        jnp.zeros((5, *components, 0)), jnp.zeros((5, *components, 0), jnp.int32), 8
+    )
+    top_k, dense = (
+        metrics.update(metrics.init(), learned_activations=given)
+        for given in (none, jnp.zeros((5, *components, 8)))
+    )
+    assert_equal(metrics.compute(top_k), metrics.compute(dense))
+
+
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int16, jnp.uint32, jnp.int32])
 def test_indices_of_any_integer_dtype(dtype):
     num_features = 100

@@ -76,8 +76,8 @@ class EntriesOfActivations(AbstractActivations):
         """The vectors themselves, zeros included, in order."""
         values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
         indices = unsharded(self.top_k.indices).astype(jnp.int32)
-        k = values.shape[-1]
-        vectors = Scattered(indices.reshape(-1, k), values.reshape(-1, k), self.num_features)
+        flat = (math.prod(values.shape[:-1]), values.shape[-1])
+        vectors = Scattered(indices.reshape(flat), values.reshape(flat), self.num_features)
         shape = (*self.top_k.values.shape[:-1], self.num_features)
         return as_record(vectors.dense().reshape(shape), self.items)
 
