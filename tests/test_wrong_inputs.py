@@ -102,6 +102,27 @@ MISTAKES = [
         ("learned_activations", "[*batch, feature]", "(8,)"),
     ),
     Mistake(
+        "no learned features",
+        ValueError,
+        jsm.L0Norm(),
+        learned(4, 0),
+        ("learned_activations: ", "at least one feature", "(4, 0)"),
+    ),
+    Mistake(
+        "no input features",
+        ValueError,
+        jsm.L2ReconstructionLoss(),
+        reconstruction((4, 0), (4, 0)),
+        ("source_activations: ", "at least one feature", "(4, 0)"),
+    ),
+    Mistake(
+        "no vocabulary",
+        ValueError,
+        jsm.TopOneAgreement(),
+        {"source_logits": floats(4, 0), "logits_with_reconstruction": floats(4, 0)},
+        ("source_logits: ", "at least one token", "(4, 0)"),
+    ),
+    Mistake(
         "integer activations",
         TypeError,
         density,

@@ -182,6 +182,7 @@ class Batch:
         arrays = {name: self._array(name) for name in names}
         for name, array in arrays.items():
             self._check_axes(name, array)
+            self._check_not_empty(name, array, "feature")
         self._check_same_shape(arrays)
         items = self._vectors(names[0], arrays[names[0]])
         return DenseActivations(tuple(arrays.values()), items, self.axis_name)
@@ -224,6 +225,8 @@ class Batch:
         whole_shape = arrays[names[0]].shape
         if len(whole_shape) < num_inner_axes:
             raise ValueError(f"{names[0]}: expected a vocabulary axis, got shape {whole_shape}.")
+        if num_inner_axes:
+            self._check_not_empty(names[0], arrays[names[0]], "token of the vocabulary")
         shape = whole_shape[: len(whole_shape) - num_inner_axes]
         components, selected = self._components, self._component_idx()
         if selected is None and components == (1,) and shape[-1:] != (1,):
@@ -321,6 +324,13 @@ class Batch:
                 f"{name}: {self.reader} expects shape {expected}, with a component axis of size "
                 f"{num_components} before the last axis, got shape {array.shape} with "
                 f"{array.shape[-2]} there. Move the component axis, or change num_components."
+            )
+
+    def _check_not_empty(self, name: str, array: Array, entry: str) -> None:
+        if array.shape[-1] == 0:
+            raise ValueError(
+                f"{name}: {self.reader} expects at least one {entry} on the last axis, got shape "
+                f"{array.shape}."
             )
 
     def _check_num_features(self, names: tuple[str, ...], activations: AbstractActivations) -> None:

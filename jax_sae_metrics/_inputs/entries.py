@@ -76,8 +76,8 @@ class EntriesOfActivations(AbstractActivations):
         """The vectors themselves, zeros included, in order."""
         values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
         indices = unsharded(self.top_k.indices).astype(jnp.int32)
-        k = values.shape[-1]
-        vectors = Scattered(indices.reshape(-1, k), values.reshape(-1, k), self.num_features)
+        flat = (math.prod(values.shape[:-1]), values.shape[-1])
+        vectors = Scattered(indices.reshape(flat), values.reshape(flat), self.num_features)
         shape = (*self.top_k.values.shape[:-1], self.num_features)
         return as_record(vectors.dense().reshape(shape), self.items)
 
@@ -92,7 +92,9 @@ class EntriesOfActivations(AbstractActivations):
         function, wanted = reduction.function, _AT_ZERO[reduction.kind]
         num_constants = len(reduction.constants)
         check_function(function, 1 + num_constants, reduction.kind)
-        with jax.ensure_compile_time_eval():
+        # On no mesh: JAX evaluates nothing on one that is manual over some of its axes.
+        no_mesh = jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
+        with jax.ensure_compile_time_eval(), no_mesh:
             one = jnp.ones((), jnp.float32)
             at_zero = float(function(jnp.zeros((), jnp.float32), *(one,) * num_constants))
         if at_zero != wanted:
