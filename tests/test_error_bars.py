@@ -278,6 +278,18 @@ def test_the_layout_of_explained_variance_does_not_matter(kind, rtol):
     np.testing.assert_allclose(error_of((x, y)), exact_error(x, y), rtol=rtol)
 
 
+@pytest.mark.parametrize("kind", ["first 20", "first 1000"])
+def test_massive_first_tokens_cost_no_digits(kind):
+    """Not of the values either: sums are about a few vectors, of which few are first tokens."""
+    x, y = activations_of(kind, batches=1)
+    metric = jsm.FractionVarianceUnexplained(D)
+    inputs = {"source_activations": x[0], "decoded_activations": y[0]}
+    state = jax.jit(metric.update)(metric.init(), **inputs)
+    x, y = (array.reshape(-1, D).astype(np.float64) for array in (x, y))
+    exact = ((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    np.testing.assert_allclose(metric.compute(state), exact, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["drift 1", "drift 3"])
 def test_an_error_that_batches_do_not_resolve_is_nan(kind):
     x, y = activations_of(kind)
