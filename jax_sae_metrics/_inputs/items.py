@@ -34,8 +34,11 @@ class Items(eqx.Module):
     def sum(self, per_item: Shaped[Array, "..."]) -> Array:
         """The sum over unmasked items of one number each, `[component?]`.
 
-        It is float32 for floats, int32 for integers, and the count of True for booleans.
+        It is the int32 count of True for booleans, and float32 for all numbers: integers of many
+        items would wrap.
         """
+        if per_item.dtype != bool:
+            per_item = per_item.astype(jnp.float32)
         return plain_sum(self.selected(per_item), self._axes, math.prod(self.shape))
 
     def selected(self, per_item: Shaped[Array, "..."]) -> Shaped[Array, "*item_and_component"]:
