@@ -89,7 +89,10 @@ class ExplainedVariance(AbstractVarianceMetric):
         residual variance is dictionary_learning's `frac_variance_explained`, there averaged over
         batches; scalar mean is in overcomplete; the per-dimension mean is scikit-learn's
         `uniform_average`, which gives 1 or 0 for a constant dimension. What SAELens calls legacy is
-        `LegacyExplainedVariance`.
+        `LegacyExplainedVariance`. `metrics/explained_variance` of Llamascopium is the pooled value
+        of each batch, averaged over batches. Not offered yet: `var_explained` of saex and fae, the
+        mean squared correlation in one batch, and `explained_variance` of activation-extract, which
+        takes variances of all entries.
 
         What SAEBench's core evaluation and some older versions of SAELens compute is not offered.
         They subtract a square of means of $x^2$, in units of $x^4$, from a mean of $x^2$. The

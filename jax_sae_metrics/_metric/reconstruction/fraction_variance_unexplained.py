@@ -50,7 +50,8 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
     ??? note "Differences from other tools"
 
         This is sparsify's FVU, but over all batches. sparsify reports the mean of the FVUs of
-        single batches, which is another number where their variances differ.
+        single batches, which is another number where their variances differ, and divides what it
+        logs by its logging frequency. `fvu` of fae is of standardised vectors, and not centred.
     """
 
     def _compute(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:

@@ -56,7 +56,8 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
 
     ??? note "Differences from other tools"
 
-        SAELens and SAEBench report it as `explained_variance_legacy`. There, a vector equal to the
+        SAELens and SAEBench report it as `explained_variance_legacy`, and Llamascopium logs its
+        mean over batches. In SAELens, a vector equal to the
         mean of its batch makes the result NaN or minus infinity.
     """
 

@@ -48,7 +48,9 @@ class NormalizedMSE(AbstractMeanOfRatios):
 
         This is the reconstruction term of OpenAI's `sparse_autoencoder` loss; a vector of zeros
         makes that NaN or infinite. Their paper's normalized MSE is relative to the error of always
-        giving the mean instead, which is `FractionVarianceUnexplained`.
+        giving the mean instead, which is `FractionVarianceUnexplained`. `normalized_mse` of
+        activation-extract divides by the variance of all entries: it is 1 minus the explained
+        variance with `definition="scalar_mean"`.
 
     ??? cite "Reference"
 

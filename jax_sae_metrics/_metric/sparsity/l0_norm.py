@@ -48,7 +48,8 @@ class L0Norm(AbstractMean):
 
         A negative activation counts here (as in the torch version's `L0NormMetric` and in SAELens)
         but does not make a feature fire in `FeatureDensity`. NaN counts too, since it is not zero.
-        The torch version sums in float32.
+        The torch version sums in float32. Llamascopium counts positive activations only
+        (`absolute=False`). `l0` of saex is a moving average over steps.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
