@@ -304,11 +304,16 @@ def rows_by_component(results: dict[str, Array]) -> dict[str, dict[str, float]]:
     return rows
 
 
-def format_table(rows: dict[str, dict[str, float]], few_decimals: tuple[str, ...] = ()) -> str:
-    """The rows under the metrics' names, aligned, with four decimals or one."""
+def format_table(
+    rows: dict[str, dict[str, float]], decimals: int, with_one_decimal: tuple[str, ...] = ()
+) -> str:
+    """The rows under the metrics' names, aligned."""
     lines = [["", *rows["mean"]]]
     for component, row in rows.items():
-        numbers = (f"{v:.{1 if name in few_decimals else 4}f}" for name, v in row.items())
+        numbers = (
+            f"{value:.{1 if name in with_one_decimal else decimals}f}"
+            for name, value in row.items()
+        )
         lines.append([component, *numbers])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([cell.rjust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
@@ -348,16 +353,16 @@ def main() -> None:
     measured = validate(config, source, saes, held_out_text, validation_key)
     tables = {name: rows_by_component(results) for name, results in measured.items()}
 
-    print(format_table(tables["results"], ("L0", "dead")))
+    print(format_table(tables["results"], 4, ("L0", "dead")))
     num_windows = config.num_validation_batches * config.transformer.batch_size
     print(
         f"\nOver {num_windows:,} held-out windows of {config.transformer.context_length} bytes, "
         f"{config.num_learned_features} features per component.\n" + LEGEND
     )
     print("Standard errors, with windows of text as the independent units:")
-    print(format_table(tables["standard_errors"]))
+    print(format_table(tables["standard_errors"], 5))
     print("\nThe same, as multiples of the errors that take all bytes for independent:")
-    print(format_table(times := tables["times_the_error_over_bytes"], tuple(times["mean"])))
+    print(format_table(tables["times_the_error_over_bytes"], 1))
     if arguments.quick:
         print("\nWith --quick, both models are trained far too little for good results.")
     print(f"Written to {arguments.output}.")
