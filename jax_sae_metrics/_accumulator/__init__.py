@@ -1,5 +1,6 @@
 from .accumulator import AbstractAccumulator as AbstractAccumulator
 from .added import AbstractRecord as AbstractRecord, combined as combined
+from .at_indices import scatter_add as scatter_add, take as take
 from .count import Count as Count
 from .last_seen import (
     MAX_AGE as MAX_AGE,
@@ -8,6 +9,6 @@ from .last_seen import (
 )
 from .maximum import Maximum as Maximum, MaximumRecord as MaximumRecord
 from .moments import Moments as Moments, MomentsRecord as MomentsRecord
-from .scattered import Scattered as Scattered, dense as dense, take as take
+from .scattered import Scattered as Scattered, dense as dense
 from .total import Total as Total
 from .vector_buffer import VectorBuffer as VectorBuffer, VectorRecord as VectorRecord

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._accumulator import Scattered, VectorRecord, take
+from .._accumulator import Scattered, VectorRecord, scatter_add, take
 from .._arrays import unsharded
 from .._reductions import (
     Function,
@@ -76,10 +76,10 @@ class EntriesOfActivations(AbstractActivations):
         """The vectors themselves, zeros included, in order."""
         values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
         indices = unsharded(self.top_k.indices).astype(jnp.int32)
-        k = values.shape[-1]
-        vectors = Scattered(indices.reshape(-1, k), values.reshape(-1, k), self.num_features)
-        shape = (*self.top_k.values.shape[:-1], self.num_features)
-        return as_record(vectors.dense().reshape(shape), self.items)
+        *batch, k = values.shape
+        vectors = jnp.zeros((math.prod(batch), self.num_features), jnp.float32)
+        vectors = scatter_add(vectors, indices.reshape(-1, k), values.reshape(-1, k))
+        return as_record(vectors.reshape(*batch, self.num_features), self.items)
 
     def check(self, reduction: Reduction) -> None:
         """Raise unless the reduction can be found from the entries alone."""
