@@ -145,3 +145,24 @@ def test_metrics(way, masked, dtype, num_items):
     values = jax.jit(METRICS.compute)(WAYS[way](inputs))
     for name, want in wanted(num_items, masked, dtype).items():
         np.testing.assert_allclose(np.float64(values[name]), want, rtol=1e-6, err_msg=name)
+
+
+# With more features than entries, only those that are given are added to.
+@pytest.mark.parametrize("num_features", [4, 2**19])
+def test_sums_of_few_activations(num_features):
+    num_items = 2**18
+    feature = np.arange(num_items)[:, None] % len(CONSTANTS)
+    learned = jsm.TopKActivations(jnp.asarray(CONSTANTS[feature]), feature, num_features)
+    metrics = jsm.MetricCollection(
+        {"l1": jsm.L1AbsoluteLoss(), "statistics": jsm.ActivationStatistics(num_features)}
+    )
+    state = jax.jit(metrics.update)(metrics.init(), learned_activations=learned)
+    values, one = jax.jit(metrics.compute)(state), np.float64(CONSTANTS)
+    wanted = {
+        "l1": one.mean(),
+        "statistics/mean_when_active": one,
+        "statistics/second_moment": one**2 / len(one),
+    }
+    for name, want in wanted.items():
+        got = np.float64(np.ravel(values[name])[: np.size(want)])
+        np.testing.assert_allclose(got, want, rtol=1e-6, err_msg=name)

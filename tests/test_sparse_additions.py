@@ -23,6 +23,7 @@ ADDITIONS = {
     "several at one feature": ([3, 5, 3, 3], [1.0, 2.0, 4.0, -8.0]),
     "some out of range": ([0, FEATURES, 5, FEATURES + 7, FEATURES], [1.0, 9.0, 3.0, 9.0, 9.0]),
     "all out of range": ([FEATURES] * 3, [9.0] * 3),
+    "of all sizes": ([7, 8, 7, 9, 9], [2.0**127, 2.0**-126, -1.0, 3.0, 2.0**-126]),
     "of two components": ([[1, 1, 2], [FEATURES, 2, 0]], [[1.0, 2.0, 3.0], [9.0, 5.0, 6.0]]),
 }
 additions = pytest.mark.parametrize(("indices", "values"), ADDITIONS.values(), ids=ADDITIONS)
@@ -63,6 +64,17 @@ def test_a_total_adds_them_up(indices, values):
     for observation in (given, given.dense()):
         total = jax.jit(jsm.Total.add)(start, observation)
         np.testing.assert_array_equal(total.to_numpy(), wanted)
+
+
+def test_what_is_not_finite_shows_in_its_own_sum():
+    indices, values = np.transpose(
+        [(1, np.inf), (1, 2), (2, np.nan), (3, np.inf), (3, -np.inf), (4, 3e38), (4, 3e38), (5, 7)]
+    )
+    given = scattered(indices, values)
+    wanted = np.zeros(FEATURES, np.float32)
+    wanted[1:6] = np.inf, np.nan, np.nan, np.inf, 7
+    np.testing.assert_array_equal(given.dense(), wanted)
+    np.testing.assert_array_equal(given.at_different_indices().dense(), wanted)
 
 
 @additions

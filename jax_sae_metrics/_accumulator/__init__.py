@@ -1,5 +1,6 @@
 from .accumulator import AbstractAccumulator as AbstractAccumulator
 from .added import AbstractRecord as AbstractRecord, combined as combined
+from .at_indices import scatter_add as scatter_add, take as take
 from .count import Count as Count
 from .last_seen import (
     MAX_AGE as MAX_AGE,
@@ -13,6 +14,6 @@ from .ratio_of_sums import (
     RatioOfSums as RatioOfSums,
     RatioOfSumsRecord as RatioOfSumsRecord,
 )
-from .scattered import Scattered as Scattered, dense as dense, take as take
+from .scattered import Scattered as Scattered, dense as dense
 from .total import Total as Total
 from .vector_buffer import VectorBuffer as VectorBuffer, VectorRecord as VectorRecord

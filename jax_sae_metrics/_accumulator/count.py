@@ -11,7 +11,8 @@ from jaxtyping import Array, Float32, Int, UInt32
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
 from .added import check_array
-from .scattered import Scattered, scatter_add, scatter_set, take
+from .at_indices import scatter_add, scatter_set, take
+from .scattered import Scattered
 
 _HALF = np.uint32(2**31)
 _HALF_BITS = 16

@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Int32, UInt32
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
+from .at_indices import scatter_max
 from .gather import gather
-from .scattered import Scattered, dense, scatter_max
+from .scattered import Scattered, dense
 
 MAX_AGE = 2**30
 # Once the clock reaches 2^31, it is set back to MAX_AGE.

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float32
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
-from .scattered import Scattered, dense, scatter_max
+from .at_indices import scatter_max
+from .scattered import Scattered, dense
 
 
 class MaximumRecord(AbstractRecord):

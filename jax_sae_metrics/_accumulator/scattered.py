@@ -6,11 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float32, Int32, PyTree
 
-from .._arrays import AxisName, map_nodes, nodes_of, sharded_as
+from .._arrays import AxisName, map_nodes, nodes_of
+from .at_indices import scatter_max
 from .gather import gather
+from .sum_at_indices import sum_at_indices
 
 
 class Scattered(eqx.Module):
@@ -41,7 +42,7 @@ class Scattered(eqx.Module):
         if self.is_maximum:
             empty = -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else 0
             return scatter_max(jnp.full(self.shape, empty, dtype), self.indices, self.values)
-        return scatter_add(jnp.zeros(self.shape, dtype), self.indices, self.values)
+        return sum_at_indices(self.indices, self.values, self.size)
 
     def is_few(self, axis_name: AxisName | None) -> bool:
         """Whether there are fewer additions, on all devices together, than features."""
@@ -68,10 +69,7 @@ class Scattered(eqx.Module):
         is_new = jnp.diff(indices, prepend=jnp.int32(-1)) != 0
         place = jnp.cumsum(is_new, dtype=jnp.int32) - 1
         unused = jnp.full(indices.shape, self.size, indices.dtype)
-        return (
-            unused.at[place].set(indices),
-            jnp.zeros(values.shape, values.dtype).at[place].add(values),
-        )
+        return unused.at[place].set(indices), sum_at_indices(place, values, len(values))
 
 
 def is_few(added: PyTree, axis_name: AxisName | None) -> bool:
@@ -83,36 +81,3 @@ def is_few(added: PyTree, axis_name: AxisName | None) -> bool:
 def dense(added: PyTree) -> PyTree:
     """What is added, with an entry for every feature."""
     return map_nodes(Scattered, Scattered.dense, added)
-
-
-def scatter_add(array: Array, indices: Array, values: Any) -> Array:
-    """Add values at indices along the last axis, for each component."""
-    return _at(array, indices).add(values, mode="drop", **sharded_as(array), **_UNSIGNED)
-
-
-def scatter_max(array: Array, indices: Array, values: Any) -> Array:
-    """Take the larger of old and new at indices along the last axis, for each component."""
-    return _at(array, indices).max(values, mode="drop", **sharded_as(array), **_UNSIGNED)
-
-
-def scatter_set(array: Array, indices: Array, values: Any) -> Array:
-    """Set values at indices along the last axis, for each component."""
-    return _at(array, indices).set(values, mode="drop", **sharded_as(array), **_UNSIGNED)
-
-
-def take(array: Array, indices: Array) -> Array:
-    """The entries at indices along the last axis, for each component; 0 out of range."""
-    explicit = jax.typeof(array).sharding.mesh.explicit_axes
-    everywhere = {"out_sharding": PartitionSpec()} if explicit else {}
-    return _at(array, indices).get(mode="fill", fill_value=0, **everywhere, **_UNSIGNED)
-
-
-# Negative indices are out of range too, instead of counting from the end.
-_UNSIGNED: dict[str, Any] = {"wrap_negative_indices": False}
-
-
-def _at(array: Array, indices: Array) -> Any:
-    if array.ndim == 1:
-        return array.at[indices]
-    component = jnp.arange(array.shape[0], dtype=indices.dtype)[:, None]
-    return array.at[component, indices]

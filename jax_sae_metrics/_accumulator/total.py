@@ -11,8 +11,9 @@ from jaxtyping import Array, Float32
 from .._arrays import AxisName, as_written, two_sum
 from .accumulator import AbstractAccumulator
 from .added import check_array
+from .at_indices import scatter_set, take
 from .gather import merge_devices
-from .scattered import Scattered, scatter_set, take
+from .scattered import Scattered
 
 
 class Total(AbstractAccumulator):

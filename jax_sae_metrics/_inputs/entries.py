@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._accumulator import Scattered, VectorRecord, take
+from .._accumulator import Scattered, VectorRecord, scatter_add, take
 from .._arrays import unsharded
 from .._reductions import (
     Function,
@@ -76,10 +76,12 @@ class EntriesOfActivations(AbstractActivations):
         """The vectors themselves, zeros included, in order."""
         values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
         indices = unsharded(self.top_k.indices).astype(jnp.int32)
-        flat = (math.prod(values.shape[:-1]), values.shape[-1])
-        vectors = Scattered(indices.reshape(flat), values.reshape(flat), self.num_features)
-        shape = (*self.top_k.values.shape[:-1], self.num_features)
-        return as_record(vectors.dense().reshape(shape), self.items)
+        *batch, k = values.shape
+        num_vectors = math.prod(batch)
+        vectors = jnp.zeros((num_vectors, self.num_features), jnp.float32)
+        flat = (num_vectors, k)
+        vectors = scatter_add(vectors, indices.reshape(flat), values.reshape(flat))
+        return as_record(vectors.reshape(*batch, self.num_features), self.items)
 
     def check(self, reduction: Reduction) -> None:
         """Raise unless the reduction can be found from the entries alone."""

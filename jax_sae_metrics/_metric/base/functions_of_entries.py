@@ -11,14 +11,20 @@ from jaxtyping import Array, Bool, Float
 
 from ..._reductions import Function
 
+# What is smaller counts as zero. Left to itself, XLA takes it for zero on some platforms, in some
+# programs.
+_SMALLEST_NORMAL = 2.0**-126
+
 
 @dataclasses.dataclass(frozen=True)
 class Above:
-    """Whether an activation is greater than a threshold."""
+    """Whether an activation is greater than a threshold, which is at least 0."""
 
     threshold: float
 
     def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
+        if self.threshold < _SMALLEST_NORMAL:
+            return lax.ge(activation, lax.full_like(activation, _SMALLEST_NORMAL))
         return lax.gt(activation, lax.full_like(activation, self.threshold))
 
 
@@ -34,7 +40,8 @@ class AbsoluteAbove:
 
 def is_nonzero(activation: Float[Array, ""]) -> Bool[Array, ""]:
     """Whether an activation is not zero; NaN counts as not zero."""
-    return lax.ne(activation, lax.full_like(activation, 0))
+    is_zero = lax.lt(lax.abs(activation), lax.full_like(activation, _SMALLEST_NORMAL))
+    return lax.bitwise_not(is_zero)
 
 
 def activity_test(threshold: float, absolute: bool) -> Function:

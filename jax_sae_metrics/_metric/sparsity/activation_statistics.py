@@ -161,7 +161,7 @@ class _WhenActive:
 
     def __call__(self, activation: Float[Array, ""]) -> Float[Array, ""]:
         otherwise = jnp.asarray(self.otherwise, activation.dtype)
-        return jnp.where(activation > self.threshold, activation, otherwise)
+        return jnp.where(Above(self.threshold)(activation), activation, otherwise)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,5 +183,5 @@ class _InBin:
     upper: float | None
 
     def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
-        is_in = (activation > self.threshold) & (activation >= self.lower)
+        is_in = Above(self.threshold)(activation) & (activation >= self.lower)
         return is_in if self.upper is None else is_in & (activation < self.upper)

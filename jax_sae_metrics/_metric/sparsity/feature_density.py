@@ -17,7 +17,7 @@ class FeatureDensity(AbstractFiringMetric):
 
     over all $N$ unmasked vectors of all batches, $f$ the learned activations and $t$ the threshold.
     Both counts are exact, so that the density does not depend on how the data is cut into batches
-    or spread over devices.
+    or spread over devices. An activation below the smallest normal float32, 1.2e-38, is zero.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.

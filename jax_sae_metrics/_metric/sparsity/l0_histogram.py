@@ -33,6 +33,7 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
     over all $N$ unmasked vectors of all batches, and the quantiles of $L$: for a portion $q$, the
     smallest $l$ that at least $q N$ of the vectors do not exceed (the inverted distribution
     function: always a number that occurs, never one between two). Counts are exact to $2^{64} - 1$.
+    An activation below the smallest normal float32, 1.2e-38, is zero.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.

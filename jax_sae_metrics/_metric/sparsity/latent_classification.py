@@ -10,6 +10,7 @@ from ..._accumulator import Count
 from ..._arrays import ratio
 from ..._core import AbstractMetric
 from ..._inputs import Batch
+from ..base import Above, is_nonzero
 
 
 class _LatentClassificationState(eqx.Module):
@@ -122,13 +123,16 @@ class LatentClassification(AbstractMetric[_LatentClassificationState]):
         }
 
 
+_is_positive = Above(0.0)
+
+
 def _is_true_positive(learned: Float[Array, ""], true: Float[Array, ""]) -> Bool[Array, ""]:
-    return (learned != 0) & (true > 0)
+    return is_nonzero(learned) & _is_positive(true)
 
 
 def _is_false_positive(learned: Float[Array, ""], true: Float[Array, ""]) -> Bool[Array, ""]:
-    return (learned != 0) & ~(true > 0)
+    return is_nonzero(learned) & ~_is_positive(true)
 
 
 def _is_false_negative(learned: Float[Array, ""], true: Float[Array, ""]) -> Bool[Array, ""]:
-    return (learned == 0) & (true > 0)
+    return ~is_nonzero(learned) & _is_positive(true)
