@@ -1,4 +1,4 @@
-"""Helpers that all other files share: dtypes, axis names, sharding, trees, division."""
+"""Helpers that all other files share: dtypes, axis names, sharding, trees, arithmetic."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -117,6 +117,12 @@ def sharded_as(array: Array) -> dict[str, Any]:
     return {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
 
 
+def sharded_whole(array: Array) -> dict[str, Any]:
+    """The argument that gives a result whole to every device, on explicit meshes."""
+    mesh = jax.typeof(array).sharding.mesh
+    return {"out_sharding": NamedSharding(mesh, PartitionSpec())} if mesh.explicit_axes else {}
+
+
 def unsharded(array: Array) -> Array:
     """The whole array on every device of an explicit mesh; without one, the array as it is."""
     mesh = jax.typeof(array).sharding.mesh
@@ -145,6 +151,23 @@ def nodes_of(kind: type[Any], tree: PyTree) -> list[Any]:
     """All nodes of a kind."""
     leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
     return [leaf for leaf in leaves if isinstance(leaf, kind)]
+
+
+def two_sum(
+    one: Float[Array, "*shape"], other: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """The rounded sum, and exactly what rounding lost (Knuth's two-sum)."""
+    total = as_written(one + other)
+    mine = as_written(total - other)
+    return total, (one - mine) + (other - (total - mine))
+
+
+def as_written(rounded: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The number, as it was rounded.
+
+    With --xla_cpu_enable_fast_math, the compiler would simplify (a + b) - a to b.
+    """
+    return lax.optimization_barrier(rounded)
 
 
 def ratio(

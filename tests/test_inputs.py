@@ -172,3 +172,19 @@ def test_nan_that_is_not_masked_shows():
     }
     for value, wanted in zip(values.values(), ([0, 1, 0], 2, np.nan), strict=True):
         np.testing.assert_array_equal(value, wanted)
+
+
+class _Counted(jsm.AbstractMean):
+    """The mean of one integer for each vector, however large the sum: L0 is such a mean."""
+
+    def _observe(self, batch):
+        items = batch.activations("source_activations").items
+        return items, jnp.full(items.shape, 2**17, jnp.int32)
+
+
+def test_integers_of_a_batch_do_not_wrap():
+    """2^32 active entries in one batch: as int32, their sum is 0."""
+    metric, vectors = _Counted(), jnp.zeros((2**15, 1))
+    assert float(metric.compute(metric.update(metric.init(), source_activations=vectors))) == 2**17
+    items = jsm.Items((2**15,), (), None)
+    assert float(items.sum(jnp.full(2**15, 2**17, jnp.int32))) == 2**32

@@ -123,16 +123,28 @@ def test_the_component_axis_is_split_wherever_there_is_one():
     metrics = jsm.training_metrics(8, 3, num_components=2)  # 3 input features for 4 devices
     state = metrics.init(sharding=NamedSharding(mesh, P("component", "model")))
     specs = {leaf.shape: tuple(leaf.sharding.spec) for leaf in jax.tree.leaves(state)}
-    assert specs == {(2,): ("component",), (2, 3): ("component",), (2, 8): ("component", "model")}
+    of_components = {(2,): ("component",), (2, 3): ("component",), (2, 8): ("component", "model")}
+    # Sums of ratios, and products of any two components, are whole on every device.
+    assert specs == of_components | {(3, 2): (), (3, 2, 2): ()}
 
 
 def assert_same_arrays(got, wanted):
     assert jax.tree.structure(got) == jax.tree.structure(wanted)
     for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        assert isinstance(one, jax.Array)
+        assert jax.typeof(one) == jax.typeof(other)
+    # What one half of a total lacks, the other has.
+    totals_as_values = functools.partial(map_totals, lambda total: total.to_numpy())
+    for one, other in zip(*map(jax.tree.leaves, map(totals_as_values, (got, wanted))), strict=True):
         if not jnp.issubdtype(other.dtype, jax.dtypes.prng_key):
-            assert isinstance(one, jax.Array)
-            assert (one.dtype, one.weak_type) == (other.dtype, other.weak_type)
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def map_totals(function, tree):
+    is_total = lambda node: isinstance(node, jsm.Total)  # noqa: E731
+    return jax.tree.map(
+        lambda node: function(node) if is_total(node) else node, tree, is_leaf=is_total
+    )
 
 
 def to_numpy(tree):

@@ -163,7 +163,9 @@ def test_observations_are_those_of_the_dense_form():
     metrics = ways_of_summing(2048, None)
     top_k, dense = draw_batches(2048)
     observations = [jax.jit(metrics.observe)(**form[0]) for form in (top_k, dense)]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6), *observations)
+    for a, b in zip(*map(jax.tree.leaves, observations), strict=True):
+        if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_the_loss_functions_take_them_and_are_differentiable():

@@ -91,6 +91,7 @@ WRONG_TYPES = {
     "jsm.FeatureDensity(np.int64(8))": ("num_learned_features", "Python int", "int64(8)"),
     "jsm.FeatureDensity('8')": ("num_learned_features", "Python int", "'8'"),
     "jsm.FeatureDensity(8, None, np.float32(0.5))": ("threshold", "Python number", "float32(0.5)"),
+    "jsm.L0Norm(clusters='texts')": ("clusters", "expected one of items, prompts, got 'texts'"),
     "jsm.ExplainedVariance(4, None, 'r2')": ("definition", "expected one of pooled"),
     "jsm.MetricCollection({'l0': jsm.L0Norm})": ("metrics['l0']", "make an instance"),
     "jsm.MetricCollection([jsm.L0Norm()])": ("metrics", "dictionary of metrics by name"),

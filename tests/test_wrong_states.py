@@ -174,16 +174,16 @@ WRONG_STATES = {
     ),
     "an axis of models": (
         lambda s: jax.tree.map(lambda x: jnp.stack([x, x]), s),
-        "state['ce_loss'].accumulators['source'].total.high: expected float32[2], got an array "
-        "float32[2,2]. Call under `jax.vmap`",
+        "state['ce_loss'].accumulators['source'].num_units.high: expected uint32[2], got an "
+        "array uint32[2,2]. Call under `jax.vmap`",
     ),
     "Python numbers": (
         lambda s: s | {"l0": jax.tree.map(lambda x: 0.5, s["l0"])},
-        "state['l0'].accumulators.num_active.high: expected uint32[2], got a float. Load saved",
+        "state['l0'].accumulators.num_units.high: expected uint32[2], got a float. Load saved",
     ),
     "lists of numbers": (
         lambda s: s | {"l0": jax.tree.map(lambda x: x.tolist(), s["l0"])},
-        "state['l0'].accumulators.num_active.high[0]: expected nothing here, got an int. Load",
+        "state['l0'].accumulators.num_units.high[0]: expected nothing here, got an int. Load",
     ),
     "another dtype": (
         lambda s: s | {"l0": jax.tree.map(lambda x: np.asarray(x, np.int64), s["l0"])},
@@ -196,7 +196,7 @@ WRONG_STATES = {
     ),
     "no state": (lambda s: s | {"l0": None}, "state['l0'] is a NoneType, not a State"),
     "an array": (lambda s: jnp.zeros(3), "It is an array float32[3], not a dictionary of ce_loss"),
-    "accumulators": (lambda s: s | {"l0": s["l0"].accumulators}, "is a _L0NormState, not a State"),
+    "accumulators": (lambda s: s | {"l0": s["l0"].accumulators}, "is a RatioOfSums, not a State"),
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
-from .._arrays import AxisName
+from .._arrays import AxisName, as_written, two_sum
 from .accumulator import AbstractAccumulator
 from .added import check_array
 from .gather import merge_devices
@@ -85,18 +85,10 @@ class Total(AbstractAccumulator):
 # Traced once for all totals of the same shape.
 @jax.jit
 def _sum_of_pairs(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
-    total = _as_written(one[0] + other[0])
-    # The part of either summand that the rounded sum lost (two-sum).
-    mine = _as_written(total - other[0])
-    lost = (one[0] - mine) + (other[0] - (total - mine))
+    total, lost = two_sum(one[0], other[0])
     rest = lost + (one[1] + other[1])
-    renormalised = _as_written(total + rest)
+    renormalised = as_written(total + rest)
     rest = rest - (renormalised - total)
     # Infinity needs no compensation: inf must not become inf - inf.
     finite = jnp.isfinite(renormalised)
     return jnp.where(finite, renormalised, total), jnp.where(finite, rest, jnp.zeros_like(rest))
-
-
-def _as_written(rounded: Float32[Array, "*shape"]) -> Float32[Array, "*shape"]:
-    # With --xla_cpu_enable_fast_math, the compiler would simplify (a + b) - a to b.
-    return lax.optimization_barrier(rounded)

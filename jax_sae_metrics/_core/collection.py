@@ -30,7 +30,8 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
     **Result:** a flat dictionary of the metrics' values by name. Where a value is itself a
     dictionary (from `PerComponent` or a collection), its keys follow the name after a slash.
 
-    `standard_error` returns a dictionary with an entry for each metric that has a standard error.
+    `standard_error` and `covariance` return a dictionary with entries for the metrics that have
+    them.
 
     **Arguments:**
 
@@ -107,6 +108,10 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     def _compute(self, state: dict[str, Any]) -> dict[str, Any]:
         return flatten({n: m._compute(accumulators_of(state[n])) for n, m in self._metrics})
+
+    def _covariance(self, state: dict[str, Any]) -> dict[str, Any]:
+        found = {n: m._covariance(accumulators_of(state[n])) for n, m in self._metrics}
+        return flatten({name: one for name, one in found.items() if one is not None})
 
     def _standard_error(self, state: dict[str, Any]) -> dict[str, Any]:
         errors = {n: m._standard_error(accumulators_of(state[n])) for n, m in self._metrics}

@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, Sharding
-from jaxtyping import Array
+from jaxtyping import Array, Float32
 
-from .._accumulator import AbstractAccumulator, combined, dense
+from .._accumulator import AbstractAccumulator, combined, dense, summed
 from .._arrays import AxisName, as_jax, map_nodes
 from .._configuration import ONLY_READS, brief, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
@@ -66,7 +67,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     through `jax.jit` without a retrace. It defines `_init` (its accumulators, all empty),
     `_observe` (what it asks about one batch) and `_compute` (the value of the accumulators). If the
     answers need work before they are added, it also defines `_finish`. A metric that is a mean or a
-    ratio of sums may define `_standard_error`.
+    ratio of sums may define `_covariance`.
 
     The public functions below call these and are the same for every metric. All are pure and legal
     under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`.
@@ -118,9 +119,13 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def _compute(self, state: Accumulators) -> Any:
         """The value of a state."""
 
+    def _covariance(self, state: Accumulators) -> Any:
+        """The covariances of the values of any two components; None if they are not known."""
+        del state
+
     def _standard_error(self, state: Accumulators) -> Any:
         """The standard error of the value; None if it has none."""
-        del state
+        return jax.tree.map(standard_error_from, self._covariance(state))
 
     def _shape(self, *axes: SizedAxis) -> tuple[int, ...]:
         """The sizes of the component axis, if there is one, and of these axes."""
@@ -227,17 +232,18 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def standard_error(self, state: Any) -> Any:
         r"""Return the standard error of the value: how far chance may have moved it.
 
-        Every mean and every ratio of sums has one. With numerators $a_n$, denominators $b_n$ (1 for
-        a mean) and $R = \sum a_n / \sum b_n$, the delta method gives
+        Every mean and every ratio of sums has one. With numerators $a_u$ and denominators $b_u$ (1
+        for a mean) of $G$ independent units, and $R = \sum a_u / \sum b_u$, the delta method gives
 
-        $$\text{SE}(R) = \frac{1}{\left|\sum_n b_n\right|}
-        \sqrt{\frac{N}{N - 1} \sum_{n=1}^{N} (a_n - R\, b_n)^2}$$
+        $$\text{SE}(R) = \frac{1}{\left|\sum_u b_u\right|}
+        \sqrt{\frac{G}{G - 1} \sum_{u=1}^{G} (a_u - R\, b_u)^2}$$
 
-        from sums of squares and products that the state keeps. The $N$ items (vectors or losses)
-        are taken to be independent. Tokens of one text are not quite independent, so that the true
-        error is somewhat larger. The result has the shapes of the value, and is NaN for fewer than
-        two items. Values close to constant lose digits, because the squares are not centred: a
-        standard deviation of less than a thousandth of the mean is not resolved.
+        from sums that the state keeps. The units are the items (vectors or losses), or with the
+        metric's `clusters="prompts"` the entries of the first batch axis: $a_u$ and $b_u$ are then
+        sums over a text. Tokens of one text are not independent, so that errors over items are too
+        small for activations of texts. Squares are centred: a spread of a millionth of the mean is
+        resolved. The result has the shapes of the value. It is NaN for fewer than two units, and
+        wherever it cannot be resolved.
 
         **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums.
         """
@@ -247,9 +253,36 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             raise TypeError(
                 f"{brief(self)} has no standard error: what it measures is neither a mean nor a "
                 "ratio of sums over independent items. A metric of your own may define "
-                "`_standard_error`."
+                "`_covariance`."
             )
         return error
+
+    @_public
+    def covariance(self, state: Any) -> Any:
+        r"""Return how chance moves the values of components together.
+
+        Components see the same items, so that their values are not independent. With $R_i$, $a_u$
+        and $b_u$ of each component as for `standard_error`,
+
+        $$\text{Cov}(R_i, R_j) = \frac{G}{G - 1} \frac{\sum_{u=1}^{G} (a_{ui} - R_i\, b_{ui})
+        (a_{uj} - R_j\, b_{uj})}{\sum_u b_{ui} \sum_u b_{uj}}$$
+
+        It is float32 `[component, component]`, or a scalar without a component axis; a dictionary
+        where the value is one. The root of its diagonal is the standard error. It is NaN for two
+        components that never saw an item in the same call, as in a loop with `component_idx`.
+        `difference` compares two components by it.
+
+        **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums of vectors
+        or losses.
+        """
+        state = self._check(state)
+        covariance = self._covariance(accumulators_of(state))
+        if covariance is None:
+            raise TypeError(
+                f"{brief(self)} has no covariance: what it measures is neither a mean nor a ratio "
+                "of sums over vectors or losses. A metric of your own may define `_covariance`."
+            )
+        return covariance
 
     @_public
     def merge(self, earlier: Any, later: Any) -> Any:
@@ -318,7 +351,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         asked = self._ask(inputs)
         check(inputs, type(self).__name__)
         inputs.check_component_idx(type(self).__name__)
-        return self._to_observation(answer(asked))
+        return summed(self._to_observation(answer(asked)))
 
     def _add(self, state: Any, observation: Any, add: Any) -> Any:
         try:
@@ -350,6 +383,13 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 def _empty(metric: AbstractMetric[Any]) -> Any:
     """The shapes and dtypes of a state."""
     return jax.eval_shape(metric.init)
+
+
+def standard_error_from(covariance: Float32[Array, "..."]) -> Float32[Array, "..."]:
+    """The root of the diagonal; of a scalar, its root."""
+    variance = jnp.diagonal(covariance) if covariance.ndim else covariance
+    # Rounding alone can make it negative; NaN stays NaN.
+    return jnp.sqrt(jnp.maximum(variance, 0))
 
 
 def check_metric(name: str, value: Any) -> None:

@@ -9,12 +9,19 @@ from jax.sharding import Sharding
 from .._configuration import as_tuple, check_in_order, check_name
 from .._inputs import Batch
 from .flatten import flatten
-from .metric import AbstractMetric, check_metric
+from .metric import AbstractMetric, check_metric, standard_error_from
 
 
 def _in_order(names: Any) -> Any:
     # A string is an iterable too, but of letters.
     return (names,) if isinstance(names, str) else as_tuple(names)
+
+
+def _of_mean(covariance: Any) -> dict[str, Any]:
+    """The standard error of the mean over components; in a dictionary, for each key."""
+    if isinstance(covariance, dict):
+        return flatten({name: _of_mean(one) for name, one in covariance.items()})
+    return {"mean": standard_error_from(jnp.mean(covariance))}
 
 
 class PerComponent(AbstractMetric[Any]):
@@ -26,6 +33,10 @@ class PerComponent(AbstractMetric[Any]):
     without the component axis and `mean` the float32 mean over components (NaN if the value of any
     component is NaN). A result with an entry for each learned feature has no `mean`: feature 3 of
     one dictionary has nothing to do with feature 3 of another.
+
+    `standard_error` has the error of the mean too. Components see the same
+    items, so it does not follow from their errors: it is the root of the mean of `covariance`,
+    which is that of the metric, `[component, component]`.
 
     **Arguments:**
 
@@ -92,9 +103,17 @@ class PerComponent(AbstractMetric[Any]):
     def _compute(self, state: Any) -> dict[str, Any]:
         return self._prefixed(self._by_name(self.metric._compute(state), with_mean=True))
 
+    def _covariance(self, state: Any) -> Any:
+        return self.metric._covariance(state)
+
     def _standard_error(self, state: Any) -> dict[str, Any] | None:
         errors = self.metric._standard_error(state)
-        return None if errors is None else self._prefixed(self._by_name(errors, with_mean=False))
+        if errors is None:
+            return None
+        named = self._by_name(errors, with_mean=False)
+        if (covariance := self._covariance(state)) is not None:
+            named |= _of_mean(covariance)
+        return self._prefixed(named)
 
     def _by_name(self, result: Any, with_mean: bool, key: str = "") -> dict[str, Any]:
         """The entries along the component axis by name; in a dictionary, for each key."""
@@ -102,8 +121,6 @@ class PerComponent(AbstractMetric[Any]):
             return flatten({k: self._by_name(value, with_mean, k) for k, value in result.items()})
         named = dict(zip(self.component_names, result, strict=True))
         if with_mean and key not in self.metric._per_learned_feature:
-            # Components see the same items: the error of the mean does not follow from their
-            # errors.
             named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)
         return named
 

@@ -120,6 +120,10 @@ class Batch:
         make = self._entries if is_top_k else self._dense
         return self._shared(("learned_activations",), make)
 
+    def has(self, name: str) -> bool:
+        """Whether the named input was given."""
+        return self.inputs.get(name) is not None
+
     def activations(self, *names: str) -> AbstractActivations:
         """The named inputs, `[*batch, component?, feature]` each, of the same shape."""
         return self._shared(names, self._dense)

@@ -56,6 +56,7 @@ class TopKActivations(eqx.Module):
     ??? note "Differences from other tools"
 
         JAX and NumPy take index -1 for the last feature, and would count padding there.
+        sparsify and fae take a selected feature for a firing one; here its value decides.
     """
 
     values: Float[Array, "..."]

@@ -12,7 +12,8 @@ from jaxtyping import Array, PyTree
 
 from .plain import reduce_at_once
 from .reduction import Reduction, Vectors
-from .values import flatten_items, lowest, reduce_together, values_of
+from .runs import scan_in_runs
+from .values import flatten_items, joined, lowest, reduce_together, values_of
 
 # XLA:CPU fuses a sum over up to about 16 items with its inputs. With more, it writes them out.
 _GROUP = 16
@@ -134,15 +135,12 @@ def _scan(
         whole, index = lax.optimization_barrier((vectors, index))
         groups = reduce_groups(blocks.take(whole, index))
         whole, index, groups = lax.optimization_barrier((whole, index, groups))
-        reduced = [
-            lax.max(a, b) if is_maximum else lax.add(a, b)
-            for a, b, is_maximum in zip(running, groups, are_maxima, strict=True)
-        ]
+        reduced = [joined(*each) for each in zip(running, groups, are_maxima, strict=True)]
         return reduced, sum_features(blocks.take(whole, index))
 
     # A reduction of no items, not a constant: it varies over devices exactly as the items do.
     empty = reduce_groups(jax.tree.map(lambda x: x[:, :0], blocks.take(vectors, 0)))
-    reduced, summed = lax.scan(step, empty, jnp.arange(blocks.num_blocks, dtype=jnp.uint32))
+    reduced, summed = scan_in_runs(step, empty, blocks.num_blocks, are_maxima)
     return reduced, [blocks.in_order(values) for values in summed]
 
 

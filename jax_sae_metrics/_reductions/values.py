@@ -64,6 +64,11 @@ def lowest(dtype: jnp.dtype) -> np.ndarray:
     return np.asarray(-np.inf if is_float else 0, dtype)
 
 
+def joined(one: Array, other: Array, is_maximum: bool) -> Array:
+    """The larger of both, or their sum."""
+    return lax.max(one, other) if is_maximum else lax.add(one, other)
+
+
 def reduce_together(arrays: list[Array], are_maxima: list[bool], axis: int) -> list[Array]:
     """The sum or maximum of each array over an axis, all as one reduction."""
     if not arrays:
@@ -74,10 +79,7 @@ def reduce_together(arrays: list[Array], are_maxima: list[bool], axis: int) -> l
     ]
 
     def combine(one: list[Array], other: list[Array]) -> list[Array]:
-        return [
-            lax.max(a, b) if is_maximum else lax.add(a, b)
-            for is_maximum, a, b in zip(are_maxima, one, other, strict=True)
-        ]
+        return [joined(*each) for each in zip(one, other, are_maxima, strict=True)]
 
     return lax.reduce(arrays, start, combine, (axis % arrays[0].ndim,))
 

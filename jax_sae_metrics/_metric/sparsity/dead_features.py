@@ -68,8 +68,10 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
 
         `NeuronActivity` counts features that fired too rarely since the state was initialised.
         dictionary_learning and sparsify restart at 0 at the end of a batch in which a feature
-        fired, at whatever position. Other trainers count steps. On several devices, sparsify counts
-        the tokens of one device ([issue 119](https://github.com/EleutherAI/sparsify/issues/119)).
+        fired, at whatever position. Other trainers, among them saex, fae and activation-extract,
+        count steps. On several devices, sparsify counts the tokens of one device ([issue
+        119](https://github.com/EleutherAI/sparsify/issues/119)). With its `multi_topk`, the 4k
+        largest activations of a vector count as fired, where the reconstruction is from k.
 
     ??? cite "Reference"
 

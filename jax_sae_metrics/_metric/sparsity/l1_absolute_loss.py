@@ -67,6 +67,8 @@ class L1AbsoluteLoss(AbstractMean):
 
     - `num_components`: size of the component axis; `None` if there is none.
     - `decoder_weighted`: whether to weight by `decoder_norms`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or for
     `decoder_norms` of another shape.
@@ -86,6 +88,7 @@ class L1AbsoluteLoss(AbstractMean):
         The torch version's `L1AbsoluteLoss` keeps a plain float32 sum; its `keep_batch_dim=True` is
         the function `l1_absolute_loss` here. SAELens reports the sum without weights as `l1`. A sum
         without absolute values, which some tools call L1, cancels where activations have signs.
+        `l1` of activation-extract and `sparsity_loss` of Llamascopium have the coefficient in them.
 
     ??? cite "Reference"
 
