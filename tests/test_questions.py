@@ -205,7 +205,7 @@ def test_activations_by_name_are_arrays_whoever_asked_before():
 
     both = jsm.MetricCollection({"density": jsm.FeatureDensity(FEATURES), "by name": ByName()})
     for metric in (ByName(), both):
-        with pytest.raises(TypeError, match="learned_activations: expected an array"):
+        with pytest.raises(TypeError, match="learned_activations: ByName expects an array"):
             metric.update(metric.init(), learned_activations=TOP_K)
 
 
