@@ -36,7 +36,9 @@ def reduce_in_tiles(
     num_items, *_, num_features = flat.arrays[0].shape
     num_over_items = sum(not reduction.is_per_vector for reduction in reductions)
     is_one_kind = num_over_items in (0, len(reductions))
-    is_left_to_xla = is_one_kind and num_over_items <= _MAX_AT_ONCE
+    # Where a centre is subtracted, XLA:GPU would write out the difference.
+    has_constants = any(reduction.constants for reduction in reductions)
+    is_left_to_xla = is_one_kind and num_over_items <= _MAX_AT_ONCE and not has_constants
     if is_left_to_xla or num_items < _TILE or num_features % _TILE != 0:
         return reduce_at_once(reductions, vectors, num_item_axes)
     num_tiled = num_items // _TILE * _TILE
