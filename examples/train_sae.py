@@ -5,14 +5,15 @@
 2. One sparse autoencoder per block learns to reconstruct the residual stream after it. All of them
    are trained in one jitted and donated step, which accumulates the metrics as well.
 3. On the held-out text, the residual stream after each block is replaced by its reconstruction and
-   by zeros: how much of the loss that zeros cost does the reconstruction win back?
+   by zeros: how much of the loss that zeros cost does the reconstruction win back? Error bars are
+   over windows of text, since the bytes of one window are not independent.
 
 Nothing is downloaded. Run it with
 
     python examples/train_sae.py            # about three minutes on two CPU cores
     python examples/train_sae.py --quick    # a smoke test: all of it in miniature
 
-The table that it prints at the end is also written to `metrics.json`.
+The tables that it prints at the end are also written to `metrics.json`.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -44,6 +45,8 @@ from byte_transformer import (
     warmup_cosine,
 )
 
+Clusters: TypeAlias = Literal["items", "prompts"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -66,7 +69,6 @@ class Config:
 QUICK = Config(transformer=TransformerConfig(steps=60), steps=60, num_validation_batches=20)
 
 LEGEND = """\
-density        portion of bytes in which a feature fires, mean over features
 L0             features active at once
 dead           features that never fired
 L1, L2         of activations scaled to unit variance: L2 is the portion of variance unexplained
@@ -82,6 +84,9 @@ COLUMNS = {
     "with_reconstruction": "reconstructed",
     "with_zero_ablation": "zero_ablated",
 }
+
+# What the error bars take for independent: windows of text, or bytes.
+CLUSTERS: tuple[Clusters, ...] = ("prompts", "items")
 
 LearnedActivations = Float[Array, "batch sequence component learned_feature"]
 
@@ -167,26 +172,24 @@ def by_component(metrics: dict[str, jsm.AbstractMetric[Any]]) -> jsm.MetricColle
     return jsm.MetricCollection({name: split(metric) for name, metric in metrics.items()})
 
 
-def sae_metrics(config: Config) -> jsm.MetricCollection:
+def sae_metrics(config: Config, clusters: Clusters = "items") -> dict[str, jsm.AbstractMetric[Any]]:
     """Metrics of the autoencoders, during training and at the end."""
     num_features, num_components = config.num_learned_features, config.num_components
-    return by_component(
-        {
-            "density": jsm.FeatureDensity(num_features, num_components),
-            "L0": jsm.L0Norm(num_components),
-            "dead": jsm.NeuronActivity(num_features, num_components),
-            "L1": jsm.L1AbsoluteLoss(num_components),
-            "L2": jsm.L2ReconstructionLoss(num_components),
-            "loss": jsm.SparseAutoencoderLoss(config.l1_coefficient, num_components),
-        }
-    )
+    l1_coefficient = config.l1_coefficient
+    return {
+        "L0": jsm.L0Norm(num_components, clusters=clusters),
+        "dead": jsm.NeuronActivity(num_features, num_components),
+        "L1": jsm.L1AbsoluteLoss(num_components, clusters=clusters),
+        "L2": jsm.L2ReconstructionLoss(num_components, clusters=clusters),
+        "loss": jsm.SparseAutoencoderLoss(l1_coefficient, num_components, clusters=clusters),
+    }
 
 
 def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) -> SparseAutoencoder:
     """Train the autoencoders of all components at once."""
     data_key, *sae_keys = jax.random.split(key, 1 + config.num_components)
     optimizer = optax.adam(warmup_cosine(config.learning_rate, config.steps))
-    metrics = sae_metrics(config)
+    metrics = by_component(sae_metrics(config))
 
     def loss_fn(saes: SparseAutoencoder, source: Activations) -> tuple[Float[Array, ""], Any]:
         learned, decoded = autoencode(saes, source)
@@ -229,64 +232,67 @@ def train_saes(config: Config, source: Source, text: Text, key: PRNGKeyArray) ->
     return saes
 
 
-def loss_metrics(config: Config) -> jsm.MetricCollection:
-    """Metrics of the transformer, with its residual stream unchanged and replaced."""
+def validation_metrics(config: Config, clusters: Clusters) -> jsm.MetricCollection:
+    """Those of the autoencoders, and those of the transformer with its residual stream replaced."""
     num_components = config.num_components
-    return by_component(
-        {
-            "model": jsm.ModelLoss(num_components),
-            "score": jsm.ReconstructionScore(num_components),
-        }
-    )
+    of_losses = {
+        "model": jsm.ModelLoss(num_components, clusters=clusters),
+        "score": jsm.ReconstructionScore(num_components, clusters=clusters),
+    }
+    return by_component(sae_metrics(config, clusters) | of_losses)
 
 
 def validate(
     config: Config, source: Source, saes: SparseAutoencoder, text: Text, key: PRNGKeyArray
-) -> dict[str, Array]:
-    """Measure the autoencoders, and what their reconstructions cost the transformer."""
-    of_saes, of_losses = sae_metrics(config), loss_metrics(config)
+) -> dict[str, dict[str, Array]]:
+    """Measure the autoencoders, and what their reconstructions cost the transformer.
 
-    @partial(jax.jit, donate_argnums=(0, 1))
+    The errors are over windows of text, and are also given as multiples of the errors that take
+    the bytes of a window for independent.
+    """
+    by_unit = {unit: validation_metrics(config, unit) for unit in CLUSTERS}
+    metrics = jsm.MetricCollection(by_unit)
+
+    @partial(jax.jit, donate_argnums=0)
     def validation_step(
-        sae_state: Any,
-        loss_state: Any,
-        source: Source,
-        saes: SparseAutoencoder,
-        text: Text,
-        key: PRNGKeyArray,
-    ) -> tuple[Any, Any]:
+        state: Any, source: Source, saes: SparseAutoencoder, text: Text, key: PRNGKeyArray
+    ) -> Any:
         tokens = sample_batch(config, text, key)
         activations = source.activations(tokens)
         learned, decoded = autoencode(saes, activations)
-        sae_state = of_saes.update(
-            sae_state,
+
+        def losses_with(replaced: Activations) -> Float[Array, "batch sequence-1 component"]:
+            losses = (
+                source.transformer.losses_after(idx, replaced[..., idx, :], tokens=tokens)
+                for idx in range(config.num_components)
+            )
+            return jnp.stack(list(losses), axis=-1)
+
+        reconstructed_losses = losses_with(decoded * source.scale)
+        clean_losses = source.transformer.losses(tokens)[..., None]
+        return metrics.update(
+            state,
             source_activations=activations,
             learned_activations=learned,
             decoded_activations=decoded,
+            source_model_loss=jnp.broadcast_to(clean_losses, reconstructed_losses.shape),
+            source_model_loss_with_reconstruction=reconstructed_losses,
+            source_model_loss_with_zero_ablation=losses_with(jnp.zeros_like(decoded)),
         )
-        clean_losses = source.transformer.losses(tokens)
-        reconstructions = decoded * source.scale
-        for idx in range(config.num_components):
-            reconstruction = reconstructions[..., idx, :]
-            losses_with = partial(source.transformer.losses_after, idx, tokens=tokens)
-            loss_state = of_losses.update(
-                loss_state,
-                source_model_loss=clean_losses,
-                source_model_loss_with_reconstruction=losses_with(reconstruction),
-                source_model_loss_with_zero_ablation=losses_with(jnp.zeros_like(reconstruction)),
-                component_idx=idx,
-            )
-        return sae_state, loss_state
 
-    sae_state, loss_state = of_saes.init(), of_losses.init()
+    state, by_text = metrics.init(), by_unit["prompts"]
     progress = tqdm(range(config.num_validation_batches), desc="Validation", unit="batch")
     for step in progress:
-        sae_state, loss_state = validation_step(
-            sae_state, loss_state, source, saes, text, jax.random.fold_in(key, step)
-        )
+        state = validation_step(state, source, saes, text, jax.random.fold_in(key, step))
         if (step + 1) % STEPS_PER_REPORT == 0:
-            progress.set_postfix(score=f"{of_losses.compute(loss_state)['score/mean']:.4f}")
-    return of_saes.compute(sae_state) | of_losses.compute(loss_state)
+            values = by_text.compute(state["prompts"])
+            progress.set_postfix(score=f"{values['score/mean']:.4f}")
+    errors = {unit: each.standard_error(state[unit]) for unit, each in by_unit.items()}
+    return {
+        "results": by_text.compute(state["prompts"]),
+        "standard_errors": errors["prompts"],
+        "times_the_error_over_bytes": jax.tree.map(jnp.divide, *errors.values()),
+    }
 
 
 def rows_by_component(results: dict[str, Array]) -> dict[str, dict[str, float]]:
@@ -294,17 +300,20 @@ def rows_by_component(results: dict[str, Array]) -> dict[str, dict[str, float]]:
     rows: dict[str, dict[str, float]] = {}
     for name, value in results.items():
         *_, metric, component = name.split("/")
-        # The mean of the densities, one per feature. All other values are scalars.
-        rows.setdefault(component, {})[COLUMNS.get(metric, metric)] = float(jnp.mean(value))
+        rows.setdefault(component, {})[COLUMNS.get(metric, metric)] = float(value)
     return rows
 
 
-def format_table(rows: dict[str, dict[str, float]]) -> str:
+def format_table(
+    rows: dict[str, dict[str, float]], decimals: int, with_one_decimal: tuple[str, ...] = ()
+) -> str:
     """The rows under the metrics' names, aligned."""
-    decimals = {"L0": 1, "dead": 1, "L1": 2}
     lines = [["", *rows["mean"]]]
     for component, row in rows.items():
-        numbers = (f"{value:.{decimals.get(name, 4)}f}" for name, value in row.items())
+        numbers = (
+            f"{value:.{1 if name in with_one_decimal else decimals}f}"
+            for name, value in row.items()
+        )
         lines.append([component, *numbers])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ([cell.rjust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
@@ -341,18 +350,23 @@ def main() -> None:
     scale_tokens = sample_tokens(train_text, 256, config.transformer.context_length, scale_key)
     source = jax.jit(Source)(transformer, scale_tokens)
     saes = train_saes(config, source, train_text, sae_key)
-    rows = rows_by_component(validate(config, source, saes, held_out_text, validation_key))
+    measured = validate(config, source, saes, held_out_text, validation_key)
+    tables = {name: rows_by_component(results) for name, results in measured.items()}
 
-    print(format_table(rows))
-    num_tokens = config.transformer.batch_size * config.transformer.context_length
+    print(format_table(tables["results"], 4, ("L0", "dead")))
+    num_windows = config.num_validation_batches * config.transformer.batch_size
     print(
-        f"\nOver {config.num_validation_batches * num_tokens:,} held-out bytes, "
+        f"\nOver {num_windows:,} held-out windows of {config.transformer.context_length} bytes, "
         f"{config.num_learned_features} features per component.\n" + LEGEND
     )
+    print("Standard errors, with windows of text as the independent units:")
+    print(format_table(tables["standard_errors"], 5))
+    print("\nThe same, as multiples of the errors that take all bytes for independent:")
+    print(format_table(tables["times_the_error_over_bytes"], 1))
     if arguments.quick:
-        print("With --quick, both models are trained far too little for good results.")
+        print("\nWith --quick, both models are trained far too little for good results.")
     print(f"Written to {arguments.output}.")
-    report = {"configuration": dataclasses.asdict(config), "results": rows}
+    report = {"configuration": dataclasses.asdict(config)} | tables
     arguments.output.write_text(json.dumps(report, indent=2) + "\n")
 
 

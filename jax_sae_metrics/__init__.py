@@ -10,6 +10,8 @@ from ._accumulator import (
     MaximumRecord as MaximumRecord,
     Moments as Moments,
     MomentsRecord as MomentsRecord,
+    RatioOfSums as RatioOfSums,
+    RatioOfSumsRecord as RatioOfSumsRecord,
     Total as Total,
     VectorBuffer as VectorBuffer,
     VectorRecord as VectorRecord,
@@ -21,6 +23,7 @@ from ._core import (
     PerComponent as PerComponent,
     State as State,
     TrackState as TrackState,
+    difference as difference,
     track as track,
 )
 from ._dictionary import (

@@ -1,6 +1,7 @@
 """Helpers that all other files share: dtypes, axis names, sharding, trees, arithmetic."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -8,26 +9,90 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Float32, PyTree
+from jaxtyping import Array, Bool, Float, Float32, PyTree
 
 AxisName: TypeAlias = str | tuple[str, ...]
 
 
-def as_floating(name: str, value: Any) -> Float[Array, "..."]:
-    """The input as an array; raise unless it is floating point."""
-    if not (hasattr(value, "dtype") or np.isscalar(value)):
-        raise TypeError(
-            f"{name}: expected an array of floating-point dtype, got a {type(value).__name__}. "
+def as_array(name: str, value: Any, expected: str = "an array") -> Array:
+    """The input as an array; raise unless it is an array or a number."""
+    if is_array(value):
+        # NumPy has dtypes that JAX has not, such as objects and strings.
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            return jnp.asarray(value)
+    raise not_an_array(name, value, expected)
+
+
+def is_array(value: Any) -> bool:
+    """Whether JAX would take this for an array, or a number, and lose nothing of it."""
+    if isinstance(value, np.ma.MaskedArray):
+        return False
+    if isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+        return True
+    # Arrays of other libraries with a dtype of NumPy: pandas, h5py, xarray.
+    is_like_numpy = isinstance(getattr(value, "dtype", None), np.dtype)
+    return hasattr(value, "__jax_array__") or (is_like_numpy and hasattr(value, "__array__"))
+
+
+def not_an_array(name: str, value: Any, expected: str) -> TypeError:
+    """The error for an input that is no array, with what to pass instead."""
+    given = f"a {type(value).__name__}"
+    if isinstance(value, np.ndarray):
+        given += f" of dtype {value.dtype}"
+    return TypeError(f"{name}: expected {expected}, got {given}. {_instead(name, value)}".rstrip())
+
+
+def _instead(name: str, value: Any) -> str:
+    """What to pass in place of something that is no array."""
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return "It has no values: call under `jax.eval_shape`."
+    if isinstance(value, np.ma.MaskedArray):
+        return f"Pass its data, {name}.data, and True where an item counts as mask=."
+    if isinstance(value, np.ndarray):
+        return "JAX has no such dtype: cast it to numbers or booleans."
+    if isinstance(value, tuple | list) and len(value) == 2 and hasattr(value[1], "dtype"):
+        return (
             "Pass what jax.lax.top_k returned as TopKActivations(values, indices, "
             "num_learned_features); metrics take that as learned_activations alone."
         )
-    array = jnp.asarray(value)
+    if isinstance(value, tuple | list):
+        return f"Make one of it: jnp.asarray({name})."
+    if hasattr(value, "toarray") or hasattr(value, "todense"):
+        dense = "toarray" if hasattr(value, "toarray") else "todense"
+        few = "; learned_activations may be TopKActivations"
+        return f"Pass all of its entries, {name}.{dense}(){few}."
+    if type(value).__module__.partition(".")[0] == "torch" or hasattr(value, "__dlpack__"):
+        return f"Convert it: jnp.from_dlpack({name})."
+    if isinstance(value, Mapping):
+        return f"Pass one of its values, each by its own keyword: {', '.join(map(str, value))}."
+    return ""
+
+
+def as_floating(name: str, value: Any) -> Float[Array, "..."]:
+    """The input as an array; raise unless it is floating point."""
+    array = as_array(name, value, "an array of floating-point dtype")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"{name}: expected a floating-point dtype, got {array.dtype} of shape {array.shape}. "
             f"Cast it, for example with {name}.astype(jnp.float32)."
         )
     return array
+
+
+def as_boolean(name: str, value: Any, means: str) -> Bool[Array, "..."]:
+    """The mask as an array; raise unless it is boolean."""
+    array = as_array(name, value, f"an array of dtype bool (True {means})")
+    if array.dtype != bool:
+        raise TypeError(
+            f"{name}: expected dtype bool (True {means}), got {array.dtype} of shape "
+            f"{array.shape}. Compare it, for example with {name} != 0."
+        )
+    return array
+
+
+def as_jax(leaf: Any) -> Any:
+    """The leaf, as a JAX array if it is one of NumPy: saved, or left by `jax.checkpoint`."""
+    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
 
 
 def at_least_float32(array: Array) -> Array:
@@ -46,11 +111,25 @@ def sharded_as(array: Array) -> dict[str, Any]:
     return {"out_sharding": sharding} if sharding.mesh.explicit_axes else {}
 
 
+def sharded_whole(array: Array) -> dict[str, Any]:
+    """The argument that gives a result whole to every device, on explicit meshes."""
+    mesh = jax.typeof(array).sharding.mesh
+    return {"out_sharding": NamedSharding(mesh, PartitionSpec())} if mesh.explicit_axes else {}
+
+
 def unsharded(array: Array) -> Array:
     """The whole array on every device of an explicit mesh; without one, the array as it is."""
     mesh = jax.typeof(array).sharding.mesh
     whole = NamedSharding(mesh, PartitionSpec())
     return jax.sharding.reshard(array, whole) if mesh.explicit_axes else array
+
+
+def varying_over(array: Any, axis_name: str) -> bool:
+    """Whether JAX knows, under `shard_map`, that devices along an axis may hold other values."""
+    kind = jax.typeof(array)
+    # JAX 0.9 calls it `vma`.
+    manual = getattr(kind, "manual_axis_type", None)
+    return axis_name in (manual.varying if manual else getattr(kind, "vma", ()))
 
 
 def map_nodes(kind: type[Any], function: Callable[..., Any], *trees: PyTree) -> PyTree:

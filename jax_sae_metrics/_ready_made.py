@@ -1,6 +1,6 @@
 """Ready-made collections for training and evaluation, with the names that people know."""
 
-from typing import Any
+from typing import Any, Literal
 
 from ._core import AbstractMetric, MetricCollection
 from ._metric.fidelity import (
@@ -91,6 +91,7 @@ def evaluation_metrics(
     *,
     model_losses: bool = False,
     logits: bool = False,
+    clusters: Literal["items", "prompts"] = "items",
 ) -> MetricCollection:
     """Metrics to report for a trained sparse autoencoder.
 
@@ -128,10 +129,13 @@ def evaluation_metrics(
     - `num_components`: size of the component axis; `None` if there is none.
     - `model_losses`: whether losses of the source model are given.
     - `logits`: whether logits of the source model are given.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis. Pass `"prompts"` with activations `[text, token, component?, feature]`
+        of language models: tokens of one text are not independent.
 
     **Returns:** a `MetricCollection`. Its dictionary `metrics` serves to build another one.
 
-    **Raises:** `ValueError` for sizes that are not positive integers.
+    **Raises:** `ValueError` for sizes that are not positive integers, or unknown clusters.
 
     !!! Example
 
@@ -159,31 +163,34 @@ def evaluation_metrics(
         `kl_div/score`.
     """
     components = num_components
-    metrics = _always_wanted(num_learned_features, num_input_features, components) | {
+    metrics = _always_wanted(num_learned_features, num_input_features, components, clusters) | {
         "density": FeatureDensityStatistics(num_learned_features, components),
-        "normalized_mse": NormalizedMSE(components),
-        "cossim": CosineSimilarity(components),
-        "l2_norm": L2Norm(components),
-        "l2_ratio": L2NormRatio(components),
-        "relative_reconstruction_bias": RelativeReconstructionBias(components),
+        "normalized_mse": NormalizedMSE(components, clusters=clusters),
+        "cossim": CosineSimilarity(components, clusters=clusters),
+        "l2_norm": L2Norm(components, clusters=clusters),
+        "l2_ratio": L2NormRatio(components, clusters=clusters),
+        "relative_reconstruction_bias": RelativeReconstructionBias(components, clusters=clusters),
     }
     if model_losses:
-        metrics["ce_loss_score"] = ReconstructionScore(components)
-        metrics["ce_loss_increase"] = LossIncrease(components)
-        metrics["ce_loss"] = ModelLoss(components)
+        metrics["ce_loss_score"] = ReconstructionScore(components, clusters=clusters)
+        metrics["ce_loss_increase"] = LossIncrease(components, clusters=clusters)
+        metrics["ce_loss"] = ModelLoss(components, clusters=clusters)
     if logits:
-        metrics["kl_div"] = KLDivergenceScore(components)
-        metrics["top_1_agreement"] = TopOneAgreement(components)
+        metrics["kl_div"] = KLDivergenceScore(components, clusters=clusters)
+        metrics["top_1_agreement"] = TopOneAgreement(components, clusters=clusters)
     return MetricCollection(metrics)
 
 
 def _always_wanted(
-    num_learned_features: int, num_input_features: int, num_components: int | None
+    num_learned_features: int,
+    num_input_features: int,
+    components: int | None,
+    clusters: Literal["items", "prompts"] = "items",
 ) -> dict[str, AbstractMetric[Any]]:
     return {
-        "l0": L0Norm(num_components),
-        "l1": L1AbsoluteLoss(num_components),
-        "mse": L2ReconstructionLoss(num_components, reduction="sum"),
-        "explained_variance": ExplainedVariance(num_input_features, num_components),
-        "feature_density": FeatureDensity(num_learned_features, num_components),
+        "l0": L0Norm(components, clusters=clusters),
+        "l1": L1AbsoluteLoss(components, clusters=clusters),
+        "mse": L2ReconstructionLoss(components, reduction="sum", clusters=clusters),
+        "explained_variance": ExplainedVariance(num_input_features, components, clusters=clusters),
+        "feature_density": FeatureDensity(num_learned_features, components),
     }

@@ -201,6 +201,23 @@ def explicit_mesh_features_sharded(metric, batches):
         return scan(metric, batches, NamedSharding(mesh, spec))
 
 
+def explicit_mesh_manual_over_one_axis(metric, batches):
+    mesh = _mesh(AxisType.Explicit, (2, 4), ("data", "model"))
+    constants, batches = split(*batches)
+    specs = {"in_specs": (P(), P(), P("data")), "out_specs": P()}
+    with jax.set_mesh(mesh):
+
+        @jax.jit
+        @functools.partial(jax.shard_map, axis_names={"data"}, **specs)
+        def step(state, constants, batch):
+            return metric.update(state, axis_name="data", **constants, **batch)
+
+        constants = jax.device_put(constants, NamedSharding(mesh, P()))
+        batches = jax.device_put(batches, NamedSharding(mesh, P("data")))
+        sharding = NamedSharding(mesh, P())
+        return _loop(metric, batches, lambda s, batch: step(s, constants, batch), sharding)
+
+
 RUNNERS = {
     "eager": eager,
     "jit": jit,
@@ -216,6 +233,7 @@ RUNNERS = {
     "jit sharded batch": jit_sharded_batch,
     "explicit mesh": explicit_mesh,
     "explicit mesh, features sharded": explicit_mesh_features_sharded,
+    "explicit mesh, manual over one axis": explicit_mesh_manual_over_one_axis,
 }
 # Runners that have little in common with each other; the last of them scans.
 COMPILED_BY_DEFAULT = ["jit donated", "shard_map checked", "explicit mesh, features sharded"]

@@ -61,10 +61,17 @@ def test_resampled_features_get_as_much_time_as_any_other(num_components):
     np.testing.assert_array_equal(metric.compute(state), np.full((*components, 1), 2))
 
 
-@pytest.mark.parametrize("features", [jnp.ones(2, bool), jnp.ones(3, jnp.int32), jnp.array(True)])
-def test_what_is_not_a_boolean_for_each_feature_marks_none(features):
+@pytest.mark.parametrize(
+    ("features", "error", "says"),
+    [
+        (jnp.ones(2, bool), ValueError, "features: expected shape (3,)"),
+        (jnp.array(True), ValueError, "features: expected shape (3,)"),
+        (jnp.ones(3, jnp.int32), TypeError, "features: expected dtype bool (True marks a feature)"),
+    ],
+)
+def test_what_is_not_a_boolean_for_each_feature_marks_none(features, error, says):
     metric = jsm.DeadFeatures(3)
-    with pytest.raises(ValueError, match=re.escape("features: expected booleans of shape (3,)")):
+    with pytest.raises(error, match=re.escape(says)):
         metric.mark_fired(metric.init(), features)
 
 

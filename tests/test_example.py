@@ -8,7 +8,7 @@ import sys
 
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples/train_sae.py"
 COMPONENTS = ["block_0", "block_1", "block_2", "mean"]
-COLUMNS = ["density", "L0", "dead", "L1", "L2", "loss"]
+COLUMNS = ["L0", "dead", "L1", "L2", "loss"]
 COLUMNS += ["clean", "reconstructed", "zero_ablated", "score"]
 
 
@@ -23,7 +23,8 @@ def test_the_example_measures_what_it_trains(tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    results = json.loads(output.read_text())["results"]
+    report = json.loads(output.read_text())
+    results = report["results"]
     assert list(results) == COMPONENTS
     for component, row in results.items():
         assert list(row) == COLUMNS
@@ -34,3 +35,9 @@ def test_the_example_measures_what_it_trains(tmp_path):
         lost = row["zero_ablated"] - row["reconstructed"], row["zero_ablated"] - row["clean"]
         if component != "mean":
             assert math.isclose(row["score"], lost[0] / lost[1], rel_tol=1e-4)
+    with_error = [name for name in COLUMNS if name != "dead"]
+    for table in ("standard_errors", "times_the_error_over_bytes"):
+        assert list(report[table]) == COMPONENTS
+        for row in report[table].values():
+            assert list(row) == with_error
+            assert all(math.isfinite(value) and value > 0 for value in row.values())

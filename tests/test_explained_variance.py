@@ -111,3 +111,10 @@ def test_single_vectors_have_a_variance_and_no_error_bar():
     exact = explained(*(array.astype(float) for array in batch))
     np.testing.assert_allclose(metric.compute(state), exact, rtol=1e-5)
     assert np.isnan(metric.standard_error(state))
+
+
+@pytest.mark.parametrize("definition", ["residual_variance", "scalar_mean", "per_dimension_mean"])
+def test_other_definitions_have_no_error_bar(definition):
+    metric = explained_variance(definition)
+    with pytest.raises(TypeError, match="no standard error"):
+        metric.standard_error(metric.init())

@@ -1,13 +1,15 @@
 """What the inputs of a call mean: component indices, masks, and who reads them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from metric_case import LOSSES
-from metric_cases import ratio_of_sums
+from metric_case import LOSSES, by_name
+from metric_cases import DEFAULT_CASES, ratio_of_sums
 
 COMPONENTS, ITEMS = 3, 6
 
@@ -135,7 +137,30 @@ def test_per_component_takes_per_feature_results_apart():
     _, value = metric.forward(metric.init(), learned_activations=acts)
     np.testing.assert_array_equal(value["density/mlp_0"], [1, 1, 0])
     np.testing.assert_array_equal(value["density/mlp_1"], [0, 1, 1])
-    np.testing.assert_array_equal(value["density/mean"], [0.5, 1, 0.5])
+    assert "density/mean" not in value
+
+
+COUNTED_BY_FEATURE = [
+    case for case in DEFAULT_CASES if hasattr(case.build(2), "num_learned_features")
+]
+
+
+@pytest.mark.parametrize("case", COUNTED_BY_FEATURE, ids=lambda case: case.name)
+def test_there_is_no_mean_over_components_of_what_is_per_learned_feature(case):
+    """18 is also the number of bins of `FeatureDensityStatistics`, and here that of vectors."""
+
+    def shapes(num_learned_features):
+        others = {"num_activation_vectors": 18} if case.name == "Capacity" else {}
+        sizes = {"num_learned_features": num_learned_features} | others
+        metric = dataclasses.replace(case.build(2), **sizes)
+        by_component = jsm.PerComponent(metric, ["a", "b"])
+        values, named = (jax.eval_shape(m.compute, m.init()) for m in (metric, by_component))
+        return by_name(values), named
+
+    (of_18, named), (of_19, _) = shapes(18), shapes(19)
+    for name, value in of_18.items():
+        is_per_feature = (value.shape[1:2], of_19[name].shape[1:2]) == ((18,), (19,))
+        assert (f"{name}/mean".strip("/") in named) == (not is_per_feature), name
 
 
 def test_nan_that_is_not_masked_shows():
@@ -147,3 +172,19 @@ def test_nan_that_is_not_masked_shows():
     }
     for value, wanted in zip(values.values(), ([0, 1, 0], 2, np.nan), strict=True):
         np.testing.assert_array_equal(value, wanted)
+
+
+class _Counted(jsm.AbstractMean):
+    """The mean of one integer for each vector, however large the sum: L0 is such a mean."""
+
+    def _observe(self, batch):
+        items = batch.activations("source_activations").items
+        return items, jnp.full(items.shape, 2**17, jnp.int32)
+
+
+def test_integers_of_a_batch_do_not_wrap():
+    """2^32 active entries in one batch: as int32, their sum is 0."""
+    metric, vectors = _Counted(), jnp.zeros((2**15, 1))
+    assert float(metric.compute(metric.update(metric.init(), source_activations=vectors))) == 2**17
+    items = jsm.Items((2**15,), (), None)
+    assert float(items.sum(jnp.full(2**15, 2**17, jnp.int32))) == 2**32

@@ -148,20 +148,17 @@ def tracked_on_eight_devices(optimizer):
     return loop_with_tracking(tracking, jax.jit(step), data())
 
 
-def micro_batches_with_summed_observations(optimizer):
+def micro_batches_with_combined_observations(optimizer):
     @jax.jit
     def step(params, opt_state, state, source):
         micro = source.reshape(MICRO, BATCH // MICRO, INPUT)
-
-        def one(summed, source):
-            seen = jax.grad(loss_and_observation, has_aux=True)(params, source)
-            return jax.tree.map(jnp.add, summed, seen), None
-
-        zeros = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-            jax.eval_shape(jax.grad(loss_and_observation, has_aux=True), params, micro[0]),
+        first, *others = (
+            jax.grad(loss_and_observation, has_aux=True)(params, source) for source in micro
         )
-        (gradients, observation), _ = lax.scan(one, zeros, micro)
+        gradients, observation = first
+        for more, seen in others:
+            gradients = jax.tree.map(jnp.add, gradients, more)
+            observation = METRICS.combine(observation, seen)
         gradients = jax.tree.map(lambda leaf: leaf / MICRO, gradients)
         updates, opt_state = optimizer.update(gradients, opt_state, params)
         state = METRICS.accumulate(state, observation)
@@ -183,7 +180,7 @@ LOOPS = [
     tracked_in_a_chain,
     tracked_in_a_scan,
     tracked_on_eight_devices,
-    micro_batches_with_summed_observations,
+    micro_batches_with_combined_observations,
     tracked_before_multi_steps,
 ]
 

@@ -9,9 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec as P
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jax_sae_metrics as jsm
+from learned_activations import top_k_form
+from metric_case import NUM_LEARNED_FEATURES
+from metric_cases import DEFAULT_CASES
+from subjects import few_and_each_alone
 
 FEATURES = 6
 # (the state's metric, another configuration of it): what they count differs.
@@ -100,6 +104,102 @@ def test_a_state_has_its_accumulators_as_attributes_and_survives_pickling():
         np.testing.assert_array_equal(same.num_fired.to_numpy(), [1, 0])
     with pytest.raises(AttributeError, match="num_dead"):
         _ = state.num_dead
+
+
+@pytest.mark.parametrize("case", DEFAULT_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("memory_kind", ["device", "pinned_host"])
+def test_only_learned_features_are_split_between_devices(case, memory_kind):
+    """There are as many input features, 4, as devices along the axis."""
+    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    sharding = NamedSharding(mesh, P(None, "model"), memory_kind=memory_kind)
+    for leaf in jax.tree.leaves(case.build(3).init(sharding=sharding)):
+        is_split = leaf.shape[1:2] == (NUM_LEARNED_FEATURES,)
+        wanted = NamedSharding(mesh, P(None, "model") if is_split else P())
+        assert leaf.sharding.is_equivalent_to(wanted.with_memory_kind(memory_kind), leaf.ndim)
+
+
+def test_the_component_axis_is_split_wherever_there_is_one():
+    mesh = jax.make_mesh((2, 4), ("component", "model"), axis_types=(AxisType.Auto,) * 2)
+    metrics = jsm.training_metrics(8, 3, num_components=2)  # 3 input features for 4 devices
+    state = metrics.init(sharding=NamedSharding(mesh, P("component", "model")))
+    specs = {leaf.shape: tuple(leaf.sharding.spec) for leaf in jax.tree.leaves(state)}
+    of_components = {(2,): ("component",), (2, 3): ("component",), (2, 8): ("component", "model")}
+    # Sums of ratios, and products of any two components, are whole on every device.
+    assert specs == of_components | {(3, 2): (), (3, 2, 2): ()}
+
+
+def assert_same_arrays(got, wanted):
+    assert jax.tree.structure(got) == jax.tree.structure(wanted)
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        assert isinstance(one, jax.Array)
+        assert jax.typeof(one) == jax.typeof(other)
+    # What one half of a total lacks, the other has.
+    totals_as_values = functools.partial(map_totals, lambda total: total.to_numpy())
+    for one, other in zip(*map(jax.tree.leaves, map(totals_as_values, (got, wanted))), strict=True):
+        if not jnp.issubdtype(other.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def map_totals(function, tree):
+    is_total = lambda node: isinstance(node, jsm.Total)  # noqa: E731
+    return jax.tree.map(
+        lambda node: function(node) if is_total(node) else node, tree, is_leaf=is_total
+    )
+
+
+def to_numpy(tree):
+    """What `np.load` gives: arrays, and scalars in place of arrays without axes."""
+    return jax.tree.map(
+        lambda leaf: leaf[()] if isinstance(leaf, np.ndarray) else leaf, jax.device_get(tree)
+    )
+
+
+def in_every_call(metric, inputs):
+    """Calls by name, each a function of a state."""
+    calls = {
+        "update": lambda state: metric.update(state, **inputs),
+        "merge": lambda state: metric.merge(state, state),
+        "compute": metric.compute,
+        "standard_error": metric.standard_error,
+    }
+    try:
+        jax.eval_shape(metric.standard_error, metric.init())
+    except TypeError:
+        del calls["standard_error"]
+    return calls
+
+
+@few_and_each_alone
+def test_a_state_of_numpy_arrays_is_as_good(subject):
+    metric, inputs = subject.build(), subject.inputs()
+    state = jax.jit(metric.update)(metric.init(), **inputs)
+    saved = to_numpy(state)
+    for call in in_every_call(metric, inputs).values():
+        wanted = jax.jit(call)(state)
+        assert_same_arrays(call(saved), wanted)
+        assert_same_arrays(jax.jit(call)(saved), wanted)
+    observation = metric.observe(**inputs)
+    twice = metric.combine(observation, observation)
+    assert_same_arrays(metric.combine(*[to_numpy(observation)] * 2), twice)
+    wanted = metric.accumulate(state, twice)
+    assert_same_arrays(metric.accumulate(saved, to_numpy(twice)), wanted)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        jsm.L0Histogram(FEATURES),
+        jsm.FeatureDensity(FEATURES),
+        jsm.ActivationStatistics(FEATURES),
+        jsm.DeadFeatures(FEATURES),
+    ],
+    ids=lambda metric: type(metric).__name__,
+)
+def test_additions_to_few_features_of_numpy_arrays(metric):
+    inputs = {"learned_activations": top_k_form(jnp.arange(FEATURES, dtype=jnp.float32)[None])}
+    update = functools.partial(metric.update, **inputs)
+    state = update(metric.init())
+    assert_same_arrays(update(to_numpy(state)), update(state))
 
 
 def test_an_observation_has_its_parts_as_attributes():

@@ -88,7 +88,7 @@ def exact_l0():
     metric = jsm.L0Norm()
     one = metric.observe(**MANY_ACTIVE)
     state = lax.fori_loop(0, 2200, lambda _, s: metric.accumulate(s, one), metric.init())
-    assert int(state.num_activation_vectors.to_numpy()) == 22_000_000
+    assert int(state.num_units.to_numpy()) == 22_000_000
     return metric.compute(state)
 
 

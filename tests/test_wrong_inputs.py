@@ -6,8 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
+from jax.experimental import sparse
 
 import jax_sae_metrics as jsm
+from metric_case import draw_inputs
+from metric_cases import DEFAULT_CASES
 from misuse import (
     COMPONENTS,
     FEATURES,
@@ -22,6 +26,7 @@ from misuse import (
     score,
     trace,
 )
+from selection import all_of
 
 single_density = jsm.FeatureDensity(FEATURES, 1)
 l2 = jsm.L2ReconstructionLoss(COMPONENTS)
@@ -95,6 +100,27 @@ MISTAKES = [
         density,
         learned(8),
         ("learned_activations", "[*batch, feature]", "(8,)"),
+    ),
+    Mistake(
+        "no learned features",
+        ValueError,
+        jsm.L0Norm(),
+        learned(4, 0),
+        ("learned_activations: ", "at least one feature", "(4, 0)"),
+    ),
+    Mistake(
+        "no input features",
+        ValueError,
+        jsm.L2ReconstructionLoss(),
+        reconstruction((4, 0), (4, 0)),
+        ("source_activations: ", "at least one feature", "(4, 0)"),
+    ),
+    Mistake(
+        "no vocabulary",
+        ValueError,
+        jsm.TopOneAgreement(),
+        {"source_logits": floats(4, 0), "logits_with_reconstruction": floats(4, 0)},
+        ("source_logits: ", "at least one token", "(4, 0)"),
     ),
     Mistake(
         "integer activations",
@@ -361,3 +387,80 @@ def test_a_traced_component_idx_out_of_range_adds_nothing():
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), state, after)))
     after = update(state, component_idx=jnp.int32(2), **values)
     np.testing.assert_array_equal(score.compute(after), [np.nan, 0.5, 0.5])
+
+
+class Tensor:
+    """What a tensor of torch looks like."""
+
+    shape, dtype = (4, 8), "torch.float32"
+
+    def __array__(self, *_, **__):
+        raise AssertionError("the library copied a tensor by itself")
+
+
+Tensor.__module__ = "torch"
+ones = np.ones((4, 8), np.float32)
+# What is no array, and what its message says to do.
+NO_ARRAYS = {
+    "text": ("ones", "got a str."),
+    "a dictionary": ({"resid": ones}, "Pass one of its values, each by its own keyword: resid."),
+    "a set": ({1.0, 2.0}, "got a set."),
+    "a list": (ones.tolist(), "Make one of it: jnp.asarray("),
+    "a list of arrays": ([*ones], "Make one of it: jnp.asarray("),
+    "what top_k returned": (tuple(jax.lax.top_k(ones, 2)), "as TopKActivations(values, indices"),
+    "an object array": (ones.astype(object), "JAX has no such dtype"),
+    "an array of text": (np.array(["a", "b"]), "JAX has no such dtype"),
+    "a masked array": (np.ma.masked_array(ones, ones > 1), ".data, and True where an item counts"),
+    "BCOO": (sparse.BCOO.fromdense(ones), ".todense()"),
+    "a sparse matrix of SciPy": (scipy.sparse.csr_matrix(ones), ".toarray()"),
+    "a tensor of torch": (Tensor(), "Convert it: jnp.from_dlpack("),
+    "a shape": (jax.ShapeDtypeStruct((4, 8), jnp.float32), "call under `jax.eval_shape`"),
+    "a function": (jnp.ones, "got a function."),
+}
+
+
+@pytest.mark.parametrize("name", NO_ARRAYS)
+@pytest.mark.parametrize(
+    "case", all_of(DEFAULT_CASES, by_default=DEFAULT_CASES[:1]), ids=lambda case: case.name
+)
+def test_what_is_no_array_is_named_with_what_to_pass_instead(case, name):
+    wrong, says = NO_ARRAYS[name]
+    metric = case.build(3)
+    inputs = draw_inputs(case.inputs, case.batch_shape(4), 3)
+    for given in (*case.inputs, "mask"):
+        with pytest.raises(TypeError, match=f"^{given}: expected an array of ") as raised:
+            metric.observe(**inputs | {given: wrong})
+        assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("name", [name for name in NO_ARRAYS if "array of" not in name])
+def test_a_component_idx_that_is_no_array_is_named(name):
+    values = {loss: jnp.ones(6) * (i + 1) for i, loss in enumerate(losses(6))}
+    with pytest.raises(TypeError, match=r"^component_idx: expected an integer scalar"):
+        score.observe(component_idx=NO_ARRAYS[name][0], **values)
+
+
+def test_arrays_of_other_libraries_that_know_numpy_are_taken():
+    class Series:
+        dtype = ones.dtype
+
+        def __array__(self, *_, **__):
+            return ones
+
+    class Parameter:
+        def __jax_array__(self):
+            return jnp.asarray(ones)
+
+    for given in (Series(), Parameter()):
+        assert density.observe(learned_activations=given).num_fired[0] == 4
+
+
+def test_top_k_activations_where_an_array_is_needed():
+    metric = jsm.LatentClassification(FEATURES)
+    with pytest.raises(TypeError, match="learned_activations: LatentClassification expects an arr"):
+        metric.observe(
+            learned_activations=jsm.TopKActivations(
+                jnp.ones((4, 2)), jnp.zeros((4, 2), jnp.int32), 8
+            ),
+            true_activations=ones,
+        )

@@ -9,6 +9,11 @@ from .last_seen import (
 )
 from .maximum import Maximum as Maximum, MaximumRecord as MaximumRecord
 from .moments import Moments as Moments, MomentsRecord as MomentsRecord
+from .numbers_of_units import NumbersOfUnits as NumbersOfUnits, summed as summed
+from .ratio_of_sums import (
+    RatioOfSums as RatioOfSums,
+    RatioOfSumsRecord as RatioOfSumsRecord,
+)
 from .scattered import Scattered as Scattered, dense as dense
 from .total import Total as Total
 from .vector_buffer import VectorBuffer as VectorBuffer, VectorRecord as VectorRecord

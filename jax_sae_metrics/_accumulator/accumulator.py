@@ -5,10 +5,8 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from .._arrays import AxisName
+from .._arrays import AxisName, as_jax
 from .added import intact
 from .scattered import dense, is_few
 
@@ -44,7 +42,7 @@ class AbstractAccumulator(eqx.Module):
         return self._add_dense(added, axis_name)
 
     def _add_dense(self: Accumulator, added: Any, axis_name: AxisName | None) -> Accumulator:
-        return self._add(jax.tree.map(_as_jax, dense(added)), axis_name)
+        return self._add(jax.tree.map(as_jax, dense(added)), axis_name)
 
     @abc.abstractmethod
     def merge(self, later: Any) -> "AbstractAccumulator":
@@ -53,8 +51,3 @@ class AbstractAccumulator(eqx.Module):
     @abc.abstractmethod
     def all_reduce(self, axis_name: AxisName) -> "AbstractAccumulator":
         """Combine the accumulators that the devices of `axis_name` hold, one each."""
-
-
-def _as_jax(leaf: Any) -> Any:
-    # Constants that leave `jax.checkpoint` are NumPy's.
-    return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf

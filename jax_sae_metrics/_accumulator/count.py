@@ -67,6 +67,11 @@ class Count(AbstractAccumulator):
         carry, low = _psum_words(self.low, axis_name)
         return Count(high=lax.psum(self.high, axis_name) + carry, low=low)
 
+    def minus(self, part: "Count") -> "Count":
+        """The rest of a count after a part of it is taken away."""
+        borrow = (self.low < part.low).astype(jnp.uint32)
+        return Count(high=self.high - part.high - borrow, low=self.low - part.low)
+
     def to_int(self) -> Int[Array, "*shape"]:
         """The value as int64 under x64, else as int32; either saturates and never wraps."""
         dtype = jnp.result_type(int)

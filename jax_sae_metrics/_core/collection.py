@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
+import jax
+from jax.sharding import Sharding
 
+from .._configuration import brief, check_name
 from .._inputs import Batch
-from .flatten import flatten
+from .flatten import SameNameError, flatten
 from .metric import AbstractMetric, check_metric
 from .state import accumulators_of
 
@@ -27,14 +30,16 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
     **Result:** a flat dictionary of the metrics' values by name. Where a value is itself a
     dictionary (from `PerComponent` or a collection), its keys follow the name after a slash.
 
-    `standard_error` returns a dictionary with an entry for each metric that has a standard error.
+    `standard_error` and `covariance` return a dictionary with entries for the metrics that have
+    them.
 
     **Arguments:**
 
     - `metrics`: metrics by name. Collections may hold collections.
 
-    **Raises:** `ValueError` for an empty dictionary or an empty name, `TypeError` for a value that
-    is not a metric.
+    **Raises:** `ValueError` for an empty dictionary, an empty name, or two results of the same name
+    (one of a metric `a/b`, and one called `b` of a collection `a`), `TypeError` for a value that is
+    not a metric.
 
     !!! Example
 
@@ -55,16 +60,26 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     def __init__(self, metrics: Mapping[str, AbstractMetric[Any]]) -> None:
         if not isinstance(metrics, Mapping):
-            raise TypeError(f"metrics: expected a dictionary of metrics by name, got {metrics!r}.")
+            raise TypeError(
+                f"metrics: expected a dictionary of metrics by name, got {brief(metrics)}."
+            )
         self._metrics = tuple(metrics.items())
 
     def __check_init__(self) -> None:
         if not self._metrics:
             raise ValueError("metrics: expected at least one metric, got an empty dictionary.")
         for name, metric in self._metrics:
-            if not (isinstance(name, str) and name):
-                raise ValueError(f"metrics: expected non-empty strings as names, got {name!r}.")
+            check_name("metrics", name)
             check_metric(f"metrics[{name!r}]", metric)
+        names = self.metrics.keys()
+        if any(other.startswith(f"{name}/") for name in names for other in names):
+            self._check_names_of_results()
+
+    def _check_names_of_results(self) -> None:
+        try:
+            jax.eval_shape(lambda: self._compute(self._init()))
+        except SameNameError as error:
+            raise ValueError(f"metrics: {error} Rename one of the metrics.") from None
 
     @property
     def metrics(self) -> dict[str, AbstractMetric[Any]]:
@@ -73,6 +88,9 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     def _init(self) -> dict[str, Any]:
         return {name: metric.init() for name, metric in self._metrics}
+
+    def _placed(self, state: dict[str, Any], sharding: Sharding) -> dict[str, Any]:
+        return {name: metric._placed(state[name], sharding) for name, metric in self._metrics}
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
         asked = {}
@@ -90,6 +108,10 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     def _compute(self, state: dict[str, Any]) -> dict[str, Any]:
         return flatten({n: m._compute(accumulators_of(state[n])) for n, m in self._metrics})
+
+    def _covariance(self, state: dict[str, Any]) -> dict[str, Any]:
+        found = {n: m._covariance(accumulators_of(state[n])) for n, m in self._metrics}
+        return flatten({name: one for name, one in found.items() if one is not None})
 
     def _standard_error(self, state: dict[str, Any]) -> dict[str, Any]:
         errors = {n: m._standard_error(accumulators_of(state[n])) for n, m in self._metrics}

@@ -1,21 +1,23 @@
 """The base of all metrics: a metric defines what it counts and what that means."""
 
 import abc
+import contextlib
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-import chex
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, Sharding
-from jaxtyping import Array
+from jaxtyping import Array, Float32
 
-from .._accumulator import AbstractAccumulator, combined, dense
-from .._arrays import AxisName, map_nodes
-from .._configuration import ONLY_READS, check_size
+from .._accumulator import AbstractAccumulator, combined, dense, summed
+from .._arrays import AxisName, as_jax, map_nodes
+from .._configuration import ONLY_READS, brief, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
 from .state import (
     MismatchError,
@@ -23,13 +25,39 @@ from .state import (
     State,
     accumulators_of,
     add_observation,
+    check_differs,
     difference_of_states,
     is_of_states,
 )
 
 Accumulators = TypeVar("Accumulators")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 _SIZED_AXES: tuple[SizedAxis, ...] = ("component", "learned_feature", "input_feature")
+
+
+def _public(method: Method) -> Method:
+    """Say what to do where Python alone would count arguments: no instance, inputs by position."""
+    parameters = inspect.signature(method).parameters.values()
+    by_position = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    takes_inputs = any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not (args and isinstance(args[0], AbstractMetric)):
+            raise TypeError(
+                f"{method.__name__}: called on a class. Make an instance of the metric first, such "
+                f"as metric = L0Norm(), and call metric.{method.__name__}(...)."
+            )
+        if takes_inputs and len(args) > len(by_position):
+            num_inputs = len(args) - len(by_position)
+            raise TypeError(
+                f"{method.__name__}: {type(args[0]).__name__} takes its inputs by keyword, such as "
+                f"{args[0]._first_inputs()}, got {num_inputs} by position."
+            )
+        return method(*args, **kwargs)
+
+    return cast(Method, call)
 
 
 class AbstractMetric(eqx.Module, Generic[Accumulators]):
@@ -39,7 +67,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     through `jax.jit` without a retrace. It defines `_init` (its accumulators, all empty),
     `_observe` (what it asks about one batch) and `_compute` (the value of the accumulators). If the
     answers need work before they are added, it also defines `_finish`. A metric that is a mean or a
-    ratio of sums may define `_standard_error`.
+    ratio of sums may define `_covariance`.
 
     The public functions below call these and are the same for every metric. All are pure and legal
     under `jit`, `scan`, `vmap`, `grad`, `pmap` and `shard_map`.
@@ -47,7 +75,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     The sizes of a metric are fields with these names: `num_components`, `num_learned_features`,
     `num_input_features`. A metric without `num_components`, or with None, has no component axis.
     Sizes are checked here; `Batch` checks the inputs against them. A field with the metadata
-    `ONLY_READS` has no part in counting.
+    `ONLY_READS` has no part in counting. The class attribute `_per_learned_feature` names the
+    results that have an entry for each learned feature, `("",)` for a value without names:
+    `PerComponent` takes no mean of these.
 
     !!! Example
 
@@ -59,6 +89,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         >>> float(metric.compute(state))
         2.0
     """
+
+    # The names of results with an entry for each learned feature; "" for a value without names.
+    _per_learned_feature: ClassVar[tuple[str, ...]] = ()
 
     def __check_init__(self) -> None:
         if (num_components := self._sizes["component"]) is not None:
@@ -86,24 +119,30 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def _compute(self, state: Accumulators) -> Any:
         """The value of a state."""
 
+    def _covariance(self, state: Accumulators) -> Any:
+        """The covariances of the values of any two components; None if they are not known."""
+        del state
+
     def _standard_error(self, state: Accumulators) -> Any:
         """The standard error of the value; None if it has none."""
-        del state
+        return jax.tree.map(standard_error_from, self._covariance(state))
 
     def _shape(self, *axes: SizedAxis) -> tuple[int, ...]:
         """The sizes of the component axis, if there is one, and of these axes."""
         sizes = (self._sizes[axis] for axis in ("component", *axes))
         return tuple(size for size in sizes if size is not None)
 
+    @_public
     def init(self, *, sharding: Sharding | None = None) -> Any:
         """Return the empty state.
 
         **Arguments:**
 
         - `sharding`: where to place the state. The spec of a `NamedSharding` is meant for a result
-            per feature, `[component?, learned_feature]`: `PartitionSpec()` replicates it, and
-            `PartitionSpec(None, "model")` splits the features of every component over the mesh axis
-            `"model"`. Accumulators with fewer axes take the leading part of the spec.
+            per learned feature, `[component?, learned_feature]`: `PartitionSpec()` replicates it,
+            and `PartitionSpec(None, "model")` splits the features of every component over the mesh
+            axis `"model"`. Accumulators without a learned-feature axis take the entry of the
+            component axis alone. Accumulators per input feature are replicated over `"model"`.
         """
         empty = self._init()
         state = empty if is_of_states(empty) else State(self._counted_by, empty)
@@ -114,8 +153,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
                 "sharding: expected a jax.sharding.Sharding such as NamedSharding(mesh, spec), got "
                 f"{sharding!r}."
             )
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf)), state)
+        return self._placed(state, sharding)
 
+    @_public
     def observe(self, **inputs: Any) -> Any:
         """Return what one batch adds to each accumulator, as an `Observation`.
 
@@ -134,6 +174,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         return dense(self._observe_inputs(Inputs(inputs)))
 
+    @_public
     def combine(self, one: Any, other: Any) -> Any:
         """Return the observation of two batches together; `other` is of the later batch.
 
@@ -143,19 +184,19 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
         **Raises:** `ValueError` unless both are observations of this metric.
         """
-        for observation in (one, other):
-            self._check_observation(observation)
-        return combined(one, other)
+        return combined(self._check_observation(one), self._check_observation(other))
 
+    @_public
     def accumulate(self, state: Any, observation: Any, *, axis_name: AxisName | None = None) -> Any:
         """Return the state with an observation added.
 
         With `axis_name`, the observations of all its devices are added.
         """
-        self._check(state)
+        state = self._check(state)
         _check_bound(axis_name)
         return self._add(state, observation, lambda a, seen: a.add(seen, axis_name))
 
+    @_public
     def update(self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any) -> Any:
         """Return the state after one more batch: `observe`, then `accumulate`.
 
@@ -165,14 +206,15 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         - `axis_name`: under `pmap`, `vmap` or `shard_map`, the axis (or tuple of axes) over which
             the batch is split. Every device then adds what all devices observed, so that a
             replicated state stays replicated. Without it the state counts this device's part only:
-            call `all_reduce` once before `compute`. Never do both. Under `jit` with sharded global
-            arrays neither is needed.
+            call `all_reduce` once before `compute`. Never do both; `all_reduce` says when it can
+            tell. Under `jit` with sharded global arrays neither is needed.
         - `inputs`: as for `observe`.
         """
         _check_bound(axis_name)
         observation = self._observe_inputs(Inputs(inputs, axis_name))
         return self.accumulate(state, observation, axis_name=axis_name)
 
+    @_public
     def forward(
         self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any
     ) -> tuple[Any, Any]:
@@ -180,52 +222,90 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         batch_state = self.update(self.init(), axis_name=axis_name, **inputs)
         return self.merge(state, batch_state), self._compute(accumulators_of(batch_state))
 
+    @_public
     def compute(self, state: Any) -> Any:
         """Return the value of the state. If nothing was seen, means are NaN and counts 0."""
-        self._check(state)
+        state = self._check(state)
         return self._compute(accumulators_of(state))
 
+    @_public
     def standard_error(self, state: Any) -> Any:
         r"""Return the standard error of the value: how far chance may have moved it.
 
-        Every mean and every ratio of sums has one. With numerators $a_n$, denominators $b_n$ (1 for
-        a mean) and $R = \sum a_n / \sum b_n$, the delta method gives
+        Every mean and every ratio of sums has one. With numerators $a_u$ and denominators $b_u$ (1
+        for a mean) of $G$ independent units, and $R = \sum a_u / \sum b_u$, the delta method gives
 
-        $$\text{SE}(R) = \frac{1}{\left|\sum_n b_n\right|}
-        \sqrt{\frac{N}{N - 1} \sum_{n=1}^{N} (a_n - R\, b_n)^2}$$
+        $$\text{SE}(R) = \frac{1}{\left|\sum_u b_u\right|}
+        \sqrt{\frac{G}{G - 1} \sum_{u=1}^{G} (a_u - R\, b_u)^2}$$
 
-        from sums of squares and products that the state keeps. The $N$ items (vectors or losses)
-        are taken to be independent. Tokens of one text are not quite independent, so that the true
-        error is somewhat larger. The result has the shapes of the value, and is NaN for fewer than
-        two items. Values close to constant lose digits, because the squares are not centred: a
-        standard deviation of less than a thousandth of the mean is not resolved.
+        from sums that the state keeps. The units are the items (vectors or losses), or with the
+        metric's `clusters="prompts"` the entries of the first batch axis: $a_u$ and $b_u$ are then
+        sums over a text. Tokens of one text are not independent, so that errors over items are too
+        small for activations of texts. Squares are centred: a spread of a millionth of the mean is
+        resolved. The result has the shapes of the value. It is NaN for fewer than two units, and
+        wherever it cannot be resolved.
 
         **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums.
         """
-        self._check(state)
+        state = self._check(state)
         error = self._standard_error(accumulators_of(state))
         if error is None:
             raise TypeError(
-                f"{self} has no standard error: what it measures is neither a mean nor a ratio of "
-                "sums over independent items. A metric of your own may define `_standard_error`."
+                f"{brief(self)} has no standard error: what it measures is neither a mean nor a "
+                "ratio of sums over independent items. A metric of your own may define "
+                "`_covariance`."
             )
         return error
 
+    @_public
+    def covariance(self, state: Any) -> Any:
+        r"""Return how chance moves the values of components together.
+
+        Components see the same items, so that their values are not independent. With $R_i$, $a_u$
+        and $b_u$ of each component as for `standard_error`,
+
+        $$\text{Cov}(R_i, R_j) = \frac{G}{G - 1} \frac{\sum_{u=1}^{G} (a_{ui} - R_i\, b_{ui})
+        (a_{uj} - R_j\, b_{uj})}{\sum_u b_{ui} \sum_u b_{uj}}$$
+
+        It is float32 `[component, component]`, or a scalar without a component axis; a dictionary
+        where the value is one. The root of its diagonal is the standard error. It is NaN for two
+        components that never saw an item in the same call, as in a loop with `component_idx`.
+        `difference` compares two components by it.
+
+        **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums of vectors
+        or losses.
+        """
+        state = self._check(state)
+        covariance = self._covariance(accumulators_of(state))
+        if covariance is None:
+            raise TypeError(
+                f"{brief(self)} has no covariance: what it measures is neither a mean nor a ratio "
+                "of sums over vectors or losses. A metric of your own may define `_covariance`."
+            )
+        return covariance
+
+    @_public
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the state of both states' batches together. It is associative."""
-        self._check(earlier)
-        self._check(later)
+        earlier, later = self._check(earlier), self._check(later)
         merge = lambda accumulator, other: accumulator.merge(other)  # noqa: E731
         return map_nodes(AbstractAccumulator, merge, earlier, later)
 
+    @_public
     def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
         """Return the state of the batches of all devices of `axis_name` together.
 
-        Use it for states that `update` kept per device, without `axis_name`. A state that is
-        already the same on all devices would be counted once per device.
+        Use it once, for states that `update` kept per device, without `axis_name`. A state that is
+        already the sum would be counted once per device. JAX can tell the two apart in
+        `jax.shard_map` with `check_vma=True`, its default. It cannot under `pmap`, `vmap` and
+        `check_vma=False`, nor where devices hold copies of one state, one each.
+
+        **Raises:** at trace time, `ValueError` for a state, or one of a collection, that is known
+        to be the same on all devices of an axis: also for an empty one, which counts nothing.
         """
-        self._check(state)
+        state = self._check(state)
         _check_bound(axis_name)
+        check_differs(state, axis_name)
         reduce = lambda accumulator: accumulator.all_reduce(axis_name)  # noqa: E731
         return map_nodes(AbstractAccumulator, reduce, state)
 
@@ -239,6 +319,18 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         fields = [f for f in dataclasses.fields(self) if not f.metadata.get(ONLY_READS)]
         settings = (f"{field.name}={_normalised(getattr(self, field.name))!r}" for field in fields)
         return f"{type(self).__name__}({', '.join(settings)})"
+
+    def _placed(self, state: Any, sharding: Sharding) -> Any:
+        """The state on the devices of a sharding that is meant for a result per learned feature."""
+        axes = self._shape("learned_feature")
+        return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf, axes)), state)
+
+    def _first_inputs(self) -> str:
+        """The inputs that the metric asks for before it could miss any."""
+        asked = Inputs({})
+        with contextlib.suppress(Exception):
+            self._ask(asked)
+        return ", ".join(f"{name}=..." for name in sorted(asked.read))
 
     def _ask(self, inputs: Inputs) -> Any:
         """What the metric asks about the inputs of one call."""
@@ -259,39 +351,32 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         asked = self._ask(inputs)
         check(inputs, type(self).__name__)
         inputs.check_component_idx(type(self).__name__)
-        return self._to_observation(answer(asked))
+        return summed(self._to_observation(answer(asked)))
 
     def _add(self, state: Any, observation: Any, add: Any) -> Any:
         try:
             return add_observation(state, observation, add)
         except MismatchError as error:
             raise MismatchError(
-                f"observation: {error}. Pass to {self} what its `observe` or `combine` returned; "
-                "what a metric's own `_observe` or `_finish` returns has the names of its state."
+                f"observation: {error}. Pass to {type(self).__name__} what its `observe` or "
+                "`combine` returned; what a metric's own `_observe` or `_finish` returns has the "
+                "names of its state."
             ) from None
 
-    def _check_observation(self, observation: Any) -> None:
-        """Raise unless `observation` is an observation of this metric."""
+    def _check_observation(self, observation: Any) -> Any:
+        """The observation, of JAX arrays; raise unless it is one of this metric."""
         self._add(_empty(self), observation, lambda accumulator, seen: accumulator)
+        return jax.tree.map(as_jax, observation)
 
-    def _check(self, state: Any) -> None:
-        """Raise unless `state` has the configuration, shapes and dtypes of this metric."""
+    def _check(self, state: Any) -> Any:
+        """The state, of JAX arrays; raise unless it has this metric's configuration and shapes."""
         expected = _empty(self)
         if difference := difference_of_states(state, expected):
             raise ValueError(
-                f"state: not a state of {self}. {difference} Pass what `init` or `update` of this "
-                "metric returned."
+                f"state: not a state of {type(self).__name__}. {difference} Pass what `init` or "
+                "`update` of this metric returned."
             )
-        try:
-            chex.assert_trees_all_equal_structs(state, expected)
-            chex.assert_trees_all_equal_shapes_and_dtypes(state, expected)
-        except AssertionError:
-            raise ValueError(
-                f"state: not a state of {self}. Pass what `init` or `update` of this metric "
-                "returned; call under `jax.vmap` if it has an axis of models or devices."
-                f"\nExpected: {eqx.tree_pformat(expected, struct_as_array=True)}"
-                f"\nGot: {eqx.tree_pformat(state)}"
-            ) from None
+        return jax.tree.map(as_jax, state)
 
 
 @functools.lru_cache
@@ -300,12 +385,19 @@ def _empty(metric: AbstractMetric[Any]) -> Any:
     return jax.eval_shape(metric.init)
 
 
+def standard_error_from(covariance: Float32[Array, "..."]) -> Float32[Array, "..."]:
+    """The root of the diagonal; of a scalar, its root."""
+    variance = jnp.diagonal(covariance) if covariance.ndim else covariance
+    # Rounding alone can make it negative; NaN stays NaN.
+    return jnp.sqrt(jnp.maximum(variance, 0))
+
+
 def check_metric(name: str, value: Any) -> None:
     """Raise unless `value` is a metric."""
     if isinstance(value, AbstractMetric):
         return
     hint = " Call the class to make an instance." if isinstance(value, type) else ""
-    raise TypeError(f"{name}: expected a metric, got {value!r}.{hint}")
+    raise TypeError(f"{name}: expected a metric, got {brief(value)}.{hint}")
 
 
 def _normalised(value: Any) -> Any:
@@ -315,11 +407,13 @@ def _normalised(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _fit(sharding: Sharding, leaf: Array) -> Sharding:
-    """The sharding of a per-feature result, cut to the axes that `leaf` has."""
-    if isinstance(sharding, NamedSharding):
-        return NamedSharding(sharding.mesh, type(sharding.spec)(*sharding.spec[: leaf.ndim]))
-    return sharding
+def _fit(sharding: Sharding, leaf: Array, axes: tuple[int, ...]) -> Sharding:
+    """The sharding of an array with these axes, cut to those of them that `leaf` begins with."""
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    num_common = max(n for n in range(len(axes) + 1) if leaf.shape[:n] == axes[:n])
+    spec = type(sharding.spec)(*sharding.spec[:num_common])
+    return NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
 
 
 def _check_bound(axis_name: AxisName | None) -> None:

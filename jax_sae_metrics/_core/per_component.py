@@ -1,19 +1,27 @@
 """A metric's result, taken apart by component."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.sharding import Sharding
 
+from .._configuration import as_tuple, check_in_order, check_name
 from .._inputs import Batch
 from .flatten import flatten
-from .metric import AbstractMetric, check_metric
+from .metric import AbstractMetric, check_metric, standard_error_from
 
 
-def _in_order(names: Iterable[str]) -> tuple[str, ...]:
+def _in_order(names: Any) -> Any:
     # A string is an iterable too, but of letters.
-    return (names,) if isinstance(names, str) else tuple(names)
+    return (names,) if isinstance(names, str) else as_tuple(names)
+
+
+def _of_mean(covariance: Any) -> dict[str, Any]:
+    """The standard error of the mean over components; in a dictionary, for each key."""
+    if isinstance(covariance, dict):
+        return flatten({name: _of_mean(one) for name, one in covariance.items()})
+    return {"mean": standard_error_from(jnp.mean(covariance))}
 
 
 class PerComponent(AbstractMetric[Any]):
@@ -23,7 +31,12 @@ class PerComponent(AbstractMetric[Any]):
 
     **Result:** `{prefix/name: value, ..., prefix/mean: mean}`, where `value` is the metric's value
     without the component axis and `mean` the float32 mean over components (NaN if the value of any
-    component is NaN).
+    component is NaN). A result with an entry for each learned feature has no `mean`: feature 3 of
+    one dictionary has nothing to do with feature 3 of another.
+
+    `standard_error` has the error of the mean too. Components see the same
+    items, so it does not follow from their errors: it is the root of the mean of `covariance`,
+    which is that of the metric, `[component, component]`.
 
     **Arguments:**
 
@@ -32,8 +45,8 @@ class PerComponent(AbstractMetric[Any]):
     - `prefix`: a text to put before each name, with a slash between. Leave it empty in a
         `MetricCollection`, which puts its own name for the metric there.
 
-    **Raises:** `ValueError` for names that do not fit the metric's components, `TypeError` for a
-    metric without components.
+    **Raises:** `ValueError` for names that are not strings or do not fit the metric's components,
+    `TypeError` for a metric without components.
 
     !!! Example
 
@@ -64,6 +77,11 @@ class PerComponent(AbstractMetric[Any]):
                 "without a component axis cannot be taken apart."
             )
         names = self.component_names
+        check_in_order("component_names", names)
+        for name in names:
+            check_name("component_names", name)
+        if self.prefix != "":
+            check_name("prefix", self.prefix)
         if len(names) != num_components or len({*names, "mean"}) != num_components + 1:
             raise ValueError(
                 f"component_names: expected {num_components} different names, none of them 'mean', "
@@ -72,6 +90,9 @@ class PerComponent(AbstractMetric[Any]):
 
     def _init(self) -> Any:
         return self.metric.init()
+
+    def _placed(self, state: Any, sharding: Sharding) -> Any:
+        return self.metric._placed(state, sharding)
 
     def _observe(self, batch: Batch) -> Any:
         return self.metric._ask(batch.inputs)
@@ -82,18 +103,24 @@ class PerComponent(AbstractMetric[Any]):
     def _compute(self, state: Any) -> dict[str, Any]:
         return self._prefixed(self._by_name(self.metric._compute(state), with_mean=True))
 
+    def _covariance(self, state: Any) -> Any:
+        return self.metric._covariance(state)
+
     def _standard_error(self, state: Any) -> dict[str, Any] | None:
         errors = self.metric._standard_error(state)
-        return None if errors is None else self._prefixed(self._by_name(errors, with_mean=False))
+        if errors is None:
+            return None
+        named = self._by_name(errors, with_mean=False)
+        if (covariance := self._covariance(state)) is not None:
+            named |= _of_mean(covariance)
+        return self._prefixed(named)
 
-    def _by_name(self, result: Any, with_mean: bool) -> dict[str, Any]:
+    def _by_name(self, result: Any, with_mean: bool, key: str = "") -> dict[str, Any]:
         """The entries along the component axis by name; in a dictionary, for each key."""
         if isinstance(result, dict):
-            return flatten({k: self._by_name(value, with_mean) for k, value in result.items()})
+            return flatten({k: self._by_name(value, with_mean, k) for k, value in result.items()})
         named = dict(zip(self.component_names, result, strict=True))
-        if with_mean:
-            # Components see the same items: the error of the mean does not follow from their
-            # errors.
+        if with_mean and key not in self.metric._per_learned_feature:
             named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)
         return named
 

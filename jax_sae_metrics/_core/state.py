@@ -2,12 +2,15 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import equinox as eqx
+import jax
+from jax import lax
 
 from .._accumulator import AbstractAccumulator
+from .._arrays import AxisName, nodes_of, varying_over
 
 Accumulators = TypeVar("Accumulators")
 
@@ -37,6 +40,9 @@ class State(_Tree, Generic[Accumulators]):
 
     Its accumulators are its attributes: `state.num_fired` is `state.accumulators.num_fired`. The
     state of a collection is a dictionary of its metrics' states.
+
+    Put states together with `merge` and `all_reduce` alone. Nothing refuses a `+` or a `psum` of
+    their leaves, which are parts of numbers, and the result would be wrong.
     """
 
     accumulators: Accumulators
@@ -71,17 +77,101 @@ def is_of_states(tree: Any) -> bool:
     return isinstance(tree, State | Observation)
 
 
-def difference_of_states(state: Any, expected: Any) -> str | None:
-    """In a sentence, by which configuration a state was counted instead of the expected one."""
+def difference_of_states(state: Any, expected: Any, where: str = "") -> str | None:
+    """In a sentence, what makes a state another than the expected one; None if nothing does."""
+    this = f"state{where}" if where else "It"
     if isinstance(expected, Mapping):
-        is_alike = isinstance(state, Mapping) and state.keys() == expected.keys()
-        parts = [(state[name], expected[name]) for name in expected] if is_alike else []
-        return next(filter(None, (difference_of_states(*pair) for pair in parts)), None)
-    if isinstance(state, Mapping):
-        return f"It is a dictionary of {_listed(dict(state))}, of which one may be meant."
-    if isinstance(state, State) and state.counted_by != expected.counted_by:
-        return f"It was counted by {state.counted_by}, where {expected.counted_by} is expected."
-    return None
+        if type(state) is not type(expected):
+            return f"{this} is {_described(state)}, not a dictionary of {_listed(expected)}."
+        if lacking := [name for name in expected if name not in state]:
+            return f"{this} has no part {lacking[0]!r}."
+        if unknown := [name for name in state if name not in expected]:
+            return f"{this} has a part {unknown[0]!r} too many."
+        parts = ((state[name], expected[name], f"{where}[{name!r}]") for name in expected)
+        return next(filter(None, (difference_of_states(*part) for part in parts)), None)
+    if isinstance(state, Mapping) and state and is_of_states(state):
+        return f"{this} is a dictionary of {_listed(state)}, of which one may be meant."
+    if not isinstance(state, State):
+        return f"{this} is {_described(state)}, not a State."
+    if state.counted_by != expected.counted_by:
+        return f"{this} was counted by {state.counted_by}, not by {expected.counted_by}."
+    return _difference_of_leaves(state, expected, where)
+
+
+def _difference_of_leaves(state: State[Any], expected: State[Any], where: str) -> str | None:
+    """The first leaf that is not of the expected shape and dtype."""
+    (leaves, tree), (wanted, wanted_tree) = _flat(state), _flat(expected)
+    if tree == wanted_tree and all(map(_fits, leaves, wanted)):
+        return None
+    got, want = _by_path(state), _by_path(expected)
+    for path in [*got, *want]:
+        at = f"state{where}{path}"
+        if path not in want:
+            return f"{at}: expected nothing here, got {_described(got[path])}. {_LOAD}"
+        if path not in got:
+            return f"{at}: expected {_kind(want[path])}, got nothing here. {_LOAD}"
+        if not _fits(got[path], want[path]):
+            expected_here, got_here = _kind(want[path]), _described(got[path])
+            return f"{at}: expected {expected_here}, got {got_here}. {_hint(got[path], want[path])}"
+    return f"state{where} has other classes of nodes. {_LOAD}"
+
+
+_LOAD = "Load saved arrays into the tree of `init()`, with its dtypes."
+
+
+def _hint(leaf: Any, wanted: Any) -> str:
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return "It has no values: call under `jax.eval_shape`."
+    if getattr(leaf, "shape", wanted.shape) != wanted.shape:
+        return "Call under `jax.vmap` if it has an axis of models or devices."
+    return _LOAD
+
+
+def _fits(leaf: Any, wanted: Any) -> bool:
+    is_same = (getattr(leaf, n, None) == getattr(wanted, n) for n in ("shape", "dtype"))
+    return all(is_same) and not isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def _flat(tree: Any) -> tuple[list[Any], Any]:
+    return jax.tree.flatten(tree)
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _kind(value: Any) -> str | None:
+    """The dtype and shape, such as `float32[8]`; None for what has none."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return None
+    return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+
+
+def _described(value: Any) -> str:
+    name = "array" if isinstance(value, jax.Array) else type(value).__name__
+    name = f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+    if isinstance(value, Mapping):
+        return f"{name} of {_listed(value)}"
+    if isinstance(value, _Tree):
+        return f"{name} counted by {value.counted_by}"
+    return f"{name} {_kind(value) or ''}".rstrip()
+
+
+def check_differs(state: Any, axis_name: AxisName) -> None:
+    """Raise if JAX knows that a state, or one of a collection, is the same on all devices."""
+    for axis in (axis_name,) if isinstance(axis_name, str) else axis_name:
+        # Where JAX does not keep track, not even the number of the device varies.
+        if not varying_over(lax.axis_index(axis), axis):
+            continue
+        for part in nodes_of(State, state):
+            if not any(varying_over(leaf, axis) for leaf in jax.tree.leaves(part)):
+                raise ValueError(
+                    f"state: all devices of {axis!r} hold the same state of {part.counted_by}, and "
+                    "all_reduce would count it once for each of them. It is the sum already if "
+                    "`update` was given axis_name or all_reduce was called before: leave one of "
+                    "them out. If every device did count a part of its own, mark the empty state "
+                    f'with jax.lax.pcast(leaf, {axis!r}, to="varying").'
+                )
 
 
 def accumulators_of(state: Any) -> Any:
@@ -140,5 +230,8 @@ def _rebuilt(node: Any, children: dict[Any, Any]) -> Any:
     return dataclasses.replace(node, **children)
 
 
-def _listed(children: dict[Any, Any]) -> str:
-    return ", ".join(map(str, children)) or "nothing"
+def _listed(children: Iterable[Any]) -> str:
+    """Names in a row, at most eight of them."""
+    names = [str(name) for name in children]
+    shown = names[:8] + ["..."] * (len(names) > 8)
+    return ", ".join(shown) or "nothing"

@@ -22,6 +22,7 @@ from .._reductions import (
     Function,
     Reduction,
     SquaredDeviation,
+    SquaredDistance,
     Vectors,
     check_function,
     plain_sum,
@@ -86,12 +87,14 @@ class AbstractActivations(abc.ABC):
         )
 
     def squared_distance_per_vector(self, function: Function) -> Question:
-        """`[*batch, component?]`: squared distances of vectors from a centre near their mean.
+        """`[*batch, component?]`: squared distances of vectors from their mean over the batch.
 
-        The centre is the mean over 64 vectors of the batch, or over all if there are fewer.
+        The mean takes a read before the one that answers all other questions. With `axis_name`, the
+        batch is that of all devices.
         """
         centre = Reduction("centre", function)
-        return self._ask(Reduction("sum_per_vector", SquaredDeviation(function), (centre,)))
+        offset = Reduction("offset", function, (centre,))
+        return self._ask(Reduction("sum_per_vector", SquaredDistance(function), (centre, offset)))
 
     @abc.abstractmethod
     def prompts_per_feature(self, function: Function) -> Int32[Array, "..."] | Scattered:

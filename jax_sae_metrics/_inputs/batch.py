@@ -11,7 +11,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from .._arrays import AxisName, as_floating, at_least_float32
+from .._arrays import (
+    AxisName,
+    as_array,
+    as_boolean,
+    as_floating,
+    at_least_float32,
+    is_array,
+    not_an_array,
+)
 from .activations import AbstractActivations, DenseActivations
 from .entries import EntriesOfActivations
 from .items import Items
@@ -41,11 +49,11 @@ class Inputs:
         self.constants: dict[str, Array] = {}
         self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
         self._given = {name: value for name, value in given.items() if value is not None}
-        self._read: set[str] = set()
+        self.read: set[str] = set()
 
     def get(self, name: str) -> Any:
         """The input of this name; None if it was not given."""
-        self._read.add(name)
+        self.read.add(name)
         return self._given.get(name)
 
     def required(self, name: str, reader: str) -> Any:
@@ -61,11 +69,11 @@ class Inputs:
 
     def check_all_were_read(self, reader: str) -> None:
         """Raise if an input was given that none of the metrics asked for."""
-        unknown = sorted(self._given.keys() - self._read)
+        unknown = sorted(self._given.keys() - self.read)
         if unknown:
             raise TypeError(
                 f"{', '.join(unknown)}: unknown input of {reader}, which reads "
-                f"{', '.join(sorted(self._read))}. Leave it out, or correct its name."
+                f"{', '.join(sorted(self.read))}. Leave it out, or correct its name."
             )
 
     def check_component_idx(self, reader: str) -> None:
@@ -83,8 +91,8 @@ class Inputs:
 
     def check_spelling(self, reader: str) -> None:
         """Raise if an input that was not read looks like a misspelling of one that could be."""
-        for name in sorted(self._given.keys() - self._read):
-            if close := difflib.get_close_matches(name, self._read, n=1, cutoff=0.8):
+        for name in sorted(self._given.keys() - self.read):
+            if close := difflib.get_close_matches(name, self.read, n=1, cutoff=0.8):
                 raise TypeError(f"{name}: unknown input of {reader}. Did you mean {close[0]}?")
 
 
@@ -110,6 +118,10 @@ class Batch:
         is_top_k = isinstance(self.inputs.get("learned_activations"), TopKActivations)
         make = self._entries if is_top_k else self._dense
         return self._shared(("learned_activations",), make)
+
+    def has(self, name: str) -> bool:
+        """Whether the named input was given."""
+        return self.inputs.get(name) is not None
 
     def activations(self, *names: str) -> AbstractActivations:
         """The named inputs, `[*batch, component?, feature]` each, of the same shape."""
@@ -166,20 +178,30 @@ class Batch:
         return activations
 
     def _dense(self, *names: str) -> DenseActivations:
+        self.inputs.read.update(names)
         arrays = {name: self._array(name) for name in names}
         for name, array in arrays.items():
             self._check_axes(name, array)
+            self._check_not_empty(name, array, "feature")
         self._check_same_shape(arrays)
         items = self._vectors(names[0], arrays[names[0]])
         return DenseActivations(tuple(arrays.values()), items, self.axis_name)
 
     def _entries(self, name: str) -> EntriesOfActivations:
-        given = lax.stop_gradient(jax.tree.map(jnp.asarray, self.inputs.get(name)))
-        self._check_axes(f"values of {name}", given.values)
+        given: TopKActivations = self.inputs.get(name)
+        values = as_array(f"values of {name}", given.values)
+        indices = as_array(f"indices of {name}", given.indices)
+        given = lax.stop_gradient(TopKActivations(values, indices, given.num_learned_features))
+        self._check_axes(f"values of {name}", values)
         return EntriesOfActivations(given, self._vectors(name, given.values))
 
     def _array(self, name: str) -> Array:
         value = self.inputs.required(name, self.reader)
+        if isinstance(value, TopKActivations):
+            raise TypeError(
+                f"{name}: {self.reader} expects an array here, with an entry for every feature, "
+                "got TopKActivations."
+            )
         return lax.stop_gradient(as_floating(name, value))
 
     def _vectors(self, given: str, array: Array) -> Items:
@@ -197,11 +219,14 @@ class Batch:
     def _per_item(
         self, names: tuple[str, ...], what: str, num_inner_axes: int, masks: tuple[str, ...]
     ) -> tuple[Items, tuple[Array, ...]]:
+        self.inputs.read.update(names)
         arrays = {name: at_least_float32(self._array(name)) for name in names}
         self._check_same_shape(arrays)
         whole_shape = arrays[names[0]].shape
         if len(whole_shape) < num_inner_axes:
             raise ValueError(f"{names[0]}: expected a vocabulary axis, got shape {whole_shape}.")
+        if num_inner_axes:
+            self._check_not_empty(names[0], arrays[names[0]], "token of the vocabulary")
         shape = whole_shape[: len(whole_shape) - num_inner_axes]
         components, selected = self._components, self._component_idx()
         if selected is None and components == (1,) and shape[-1:] != (1,):
@@ -234,12 +259,7 @@ class Batch:
         if not given:
             return None
         name, value = next(iter(given.items()))
-        mask = jnp.asarray(value)
-        if mask.dtype != bool:
-            raise TypeError(
-                f"{name}: expected dtype bool (True keeps an item), got {mask.dtype} of shape "
-                f"{mask.shape}. Compare it, for example with {name} != 0."
-            )
+        mask = as_boolean(name, value, "keeps an item")
         full_shape = (*item_shape, *self._components)
         if mask.shape == full_shape:
             return mask
@@ -267,6 +287,8 @@ class Batch:
                 f"component_idx: {self.reader} has num_components=None, hence no component axis to "
                 f"index, got component_idx={index}. Set num_components, or omit component_idx."
             )
+        if not is_array(index):
+            raise not_an_array("component_idx", index, "an integer scalar")
         # NumPy's integers are 64 bits wide, where JAX would cut them to 32.
         index = index if isinstance(index, jax.Array) else np.asarray(index)
         if index.shape != () or not jnp.issubdtype(index.dtype, jnp.integer):
@@ -302,6 +324,13 @@ class Batch:
                 f"{name}: {self.reader} expects shape {expected}, with a component axis of size "
                 f"{num_components} before the last axis, got shape {array.shape} with "
                 f"{array.shape[-2]} there. Move the component axis, or change num_components."
+            )
+
+    def _check_not_empty(self, name: str, array: Array, entry: str) -> None:
+        if array.shape[-1] == 0:
+            raise ValueError(
+                f"{name}: {self.reader} expects at least one {entry} on the last axis, got shape "
+                f"{array.shape}."
             )
 
     def _check_num_features(self, names: tuple[str, ...], activations: AbstractActivations) -> None:

@@ -77,8 +77,9 @@ class EntriesOfActivations(AbstractActivations):
         values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
         indices = unsharded(self.top_k.indices).astype(jnp.int32)
         *batch, k = values.shape
-        vectors = jnp.zeros((math.prod(batch), self.num_features), jnp.float32)
-        vectors = scatter_add(vectors, indices.reshape(-1, k), values.reshape(-1, k))
+        flat = (math.prod(batch), k)
+        vectors = jnp.zeros((flat[0], self.num_features), jnp.float32)
+        vectors = scatter_add(vectors, indices.reshape(flat), values.reshape(flat))
         return as_record(vectors.reshape(*batch, self.num_features), self.items)
 
     def check(self, reduction: Reduction) -> None:
@@ -92,7 +93,9 @@ class EntriesOfActivations(AbstractActivations):
         function, wanted = reduction.function, _AT_ZERO[reduction.kind]
         num_constants = len(reduction.constants)
         check_function(function, 1 + num_constants, reduction.kind)
-        with jax.ensure_compile_time_eval():
+        # On no mesh: JAX evaluates nothing on one that is manual over some of its axes.
+        no_mesh = jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ()))
+        with jax.ensure_compile_time_eval(), no_mesh:
             one = jnp.ones((), jnp.float32)
             at_zero = float(function(jnp.zeros((), jnp.float32), *(one,) * num_constants))
         if at_zero != wanted:

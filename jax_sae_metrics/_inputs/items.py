@@ -4,6 +4,7 @@ import math
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Int32, Shaped
 
 from .._reductions import plain_sum
@@ -19,6 +20,11 @@ class Items(eqx.Module):
     component_shape: tuple[int, ...] = eqx.field(static=True)
     mask: Bool[Array, "*item_and_component"] | None
 
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        """The axes of the items, and the component axis if there is one."""
+        return *self.shape, *self.component_shape
+
     def count(self) -> Int32[Array, "*component"]:
         """The number of unmasked items, per component."""
         if self.mask is None:
@@ -28,23 +34,39 @@ class Items(eqx.Module):
     def sum(self, per_item: Shaped[Array, "..."]) -> Array:
         """The sum over unmasked items of one number each, `[component?]`.
 
-        It is float32 for floats, int32 for integers, and the count of True for booleans.
+        It is the int32 count of True for booleans, and float32 for all numbers: integers of many
+        items would wrap.
         """
+        if per_item.dtype != bool:
+            per_item = per_item.astype(jnp.float32)
+        return plain_sum(self.selected(per_item), self._axes, math.prod(self.shape))
+
+    def selected(self, per_item: Shaped[Array, "..."]) -> Shaped[Array, "*item_and_component"]:
+        """One number each, for every component, with 0 in place of what is masked out."""
         self.check(per_item)
         if self.mask is not None:
             # Select, never multiply: NaN * 0 is NaN.
-            per_item = jnp.where(self.mask, per_item, jnp.zeros((), per_item.dtype))
-        return plain_sum(per_item, self._axes, math.prod(self.shape))
+            return jnp.where(self.mask, per_item, jnp.zeros((), per_item.dtype))
+        if per_item.shape == self.full_shape:
+            return per_item
+        return jnp.broadcast_to(per_item, self.full_shape)
 
     def only(self, kept: Bool[Array, "*#item_and_component"]) -> "Items":
         """The items where `kept` is True."""
-        kept = jnp.broadcast_to(kept, (*self.shape, *self.component_shape))
+        kept = jnp.broadcast_to(kept, self.full_shape)
         mask = kept if self.mask is None else self.mask & kept
         return Items(self.shape, self.component_shape, mask)
 
+    def prompts(self) -> "Items":
+        """The entries of the first axis, if any of their items is unmasked."""
+        mask = self.mask
+        if mask is not None:
+            mask = lax.reduce_or(mask, tuple(range(1, len(self.shape))))
+        return Items(self.shape[:1], self.component_shape, mask)
+
     def check(self, per_item: Shaped[Array, "..."]) -> None:
         """Raise unless there is one number for each item, or one for all components of each."""
-        shape = (*self.shape, *self.component_shape)
+        shape = self.full_shape
         allowed = (shape, (*self.shape, *(1 for _ in self.component_shape)))
         if per_item.shape not in allowed:
             raise ValueError(

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool
 
+from .._arrays import as_boolean
 from .._configuration import check_choice
 
 _SIDES = ("source", "target")
@@ -53,12 +53,7 @@ def next_token_mask(
         it ignores the losses whose target is padding.
     """
     check_choice("side", side, _SIDES)
-    tokens = jnp.asarray(mask)
-    if tokens.dtype != bool:
-        raise TypeError(
-            f"mask: expected dtype bool (True keeps a token), got {tokens.dtype} of shape "
-            f"{tokens.shape}. Compare it, for example with mask != 0."
-        )
+    tokens = as_boolean("mask", mask, "keeps a token")
     if tokens.ndim < 1 or tokens.shape[-1] < 2:
         raise ValueError(
             "mask: expected shape [*batch, sequence] with at least two tokens, got shape "

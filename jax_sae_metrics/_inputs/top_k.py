@@ -3,10 +3,12 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
+from .._arrays import is_array, not_an_array
 from .._configuration import check_size
 
 
@@ -54,6 +56,7 @@ class TopKActivations(eqx.Module):
     ??? note "Differences from other tools"
 
         JAX and NumPy take index -1 for the last feature, and would count padding there.
+        sparsify and fae take a selected feature for a firing one; here its value decides.
     """
 
     values: Float[Array, "..."]
@@ -66,9 +69,12 @@ class TopKActivations(eqx.Module):
             ("values", self.values, jnp.floating),
             ("indices", self.indices, jnp.integer),
         ):
-            given = getattr(array, "dtype", type(array).__name__)
-            if not (hasattr(array, "dtype") and jnp.issubdtype(given, kind)):
-                raise TypeError(f"{name}: expected an array of {kind.__name__} dtype, got {given}.")
+            expected = f"an array of {kind.__name__} dtype"
+            is_shape = isinstance(array, jax.ShapeDtypeStruct)  # under `jax.eval_shape`
+            if not (is_shape or (is_array(array) and hasattr(array, "dtype"))):
+                raise not_an_array(name, array, expected)
+            if not jnp.issubdtype(array.dtype, kind):
+                raise TypeError(f"{name}: expected {expected}, got {array.dtype}.")
         if self.values.shape != self.indices.shape:
             raise ValueError(
                 "values and indices must have the same shape [*batch, component?, k], got "

@@ -24,7 +24,11 @@ What each form keeps:
 - **Cost.** The arrays are read once from memory, and nothing as large as they are is written.
 """
 
-from .centre import Deviation as Deviation, SquaredDeviation as SquaredDeviation
+from .centre import (
+    Deviation as Deviation,
+    SquaredDeviation as SquaredDeviation,
+    SquaredDistance as SquaredDistance,
+)
 from .plain import plain_sum as plain_sum
 from .positions import item_positions as item_positions
 from .reduce_all import reduce_all as reduce_all

@@ -1,6 +1,7 @@
 """A value near the mean of each feature, found from few items; and deviations from it."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,12 @@ from .plain import plain_sum
 from .reduction import Function, Reduction, Vectors
 from .values import flatten_items, values_of
 
-# With one outlier among n rows, the mean of k evenly spread rows is at most n / k^2 variances
-# (squared distances) from the mean of all. Centred sums then lose few digits, if any.
+# With one outlier among n rows, the mean of k of them is at most n / k^2 variances (squared
+# distances) from the mean of all. Centred sums then lose few digits, if any.
 _NUM_SAMPLED = 64
+# Rows are not taken from where parts of equal length begin: a language model has a massive
+# activation at the beginning of every text.
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,17 @@ class SquaredDeviation:
         return lax.square(Deviation(self.function)(*numbers))
 
 
+@dataclasses.dataclass(frozen=True)
+class SquaredDistance:
+    """The square of a function of the entries minus the mean, which is a centre plus an offset."""
+
+    function: Function
+
+    def __call__(self, *numbers: Float[Array, ""]) -> Float[Array, ""]:
+        *others, offset = numbers
+        return lax.square(lax.sub(Deviation(self.function)(*others), offset))
+
+
 def near_mean(
     function: Function,
     arrays: tuple[Float[Array, "..."], ...],
@@ -58,7 +73,9 @@ def near_mean(
     if num_items == 0:
         return jnp.zeros(flat[0].shape[1:], jnp.float32)  # on all devices alike
     num_sampled = min(num_items, _NUM_SAMPLED)
-    starts = np.arange(num_sampled) * num_items // num_sampled
+    parts = np.arange(num_sampled)
+    starts = (parts + parts * _GOLDEN_RATIO % 1) * num_items // num_sampled
+    starts = starts.astype(np.int32)
     valid = jnp.ones((num_sampled, *flat[0].shape[1:-1]), bool)
     if flat_mask is not None:
         # The first unmasked item at or after each start.
@@ -69,7 +86,8 @@ def near_mean(
         sampled = [jnp.take_along_axis(x, following[..., None], axis=0, mode="clip") for x in flat]
     elif num_items % num_sampled == 0:
         # A slice: a gather would read from all devices.
-        sampled = [x.reshape(num_sampled, -1, *x.shape[1:])[:, 0] for x in flat]
+        place = int(_GOLDEN_RATIO * (num_items // num_sampled))
+        sampled = [x.reshape(num_sampled, -1, *x.shape[1:])[:, place] for x in flat]
     else:
         sampled = [x[starts] for x in flat]
     values = _values(function, tuple(sampled), valid)

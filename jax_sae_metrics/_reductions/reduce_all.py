@@ -1,19 +1,22 @@
 """Many reductions of the same arrays, in the form that is fast on the platform."""
 
 import functools
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Float32
 
 from .._arrays import AxisName
-from .centre import near_mean
+from .centre import Deviation, near_mean
 from .cpu import reduce_in_blocks
 from .gpu import reduce_in_tiles
-from .plain import reduce_at_once
+from .plain import plain_sum, reduce_at_once
 from .positions import item_positions
-from .reduction import Reduction, Vectors
+from .reduction import Kind, Reduction, Vectors
 
 # A platform without a form of its own gets the plain one.
 _FORMS = {"cpu": reduce_in_blocks, "cuda": reduce_in_tiles, "default": reduce_at_once}
@@ -28,24 +31,68 @@ def reduce_all(
 ) -> list[Array]:
     """The results, in order, from one read of the arrays `[*item, *component, feature]`.
 
-    Centres, which some reductions take as constants, are found first; with `axis_name`, from all
-    devices together. All other results are for this device alone.
+    Centres, which some reductions take as constants, are found first, and then offsets, which take
+    a read of their own; with `axis_name`, both from all devices together. All other results are for
+    this device alone.
     """
-    asked = (r for reduction in reductions for r in (reduction, *reduction.constants))
-    centres = {r.key: r for r in asked if isinstance(r, Reduction) and r.kind == "centre"}
-    found: dict[Any, Array] = {
-        key: near_mean(centre.function, arrays, mask, num_item_axes, axis_name)
-        for key, centre in centres.items()
-    }
-    others = [reduction for reduction in reductions if reduction.kind != "centre"]
-    ready = tuple(Reduction(r.kind, r.function, _constants(r, found)) for r in others)
-    results = _in_one_read(ready, arrays, mask, num_item_axes)
-    found |= {reduction.key: result for reduction, result in zip(others, results, strict=True)}
+    asked = list(_with_constants(reductions))
+    found: dict[Any, Array] = {}
+
+    def of_kind(kind: Kind) -> dict[Any, Reduction]:
+        return {reduction.key: reduction for reduction in asked if reduction.kind == kind}
+
+    def find(wanted: Iterable[Reduction]) -> None:
+        missing = [reduction for reduction in wanted if reduction.key not in found]
+        ready = tuple(Reduction(r.kind, r.function, _constants(r, found)) for r in missing)
+        results = _in_one_read(ready, arrays, mask, num_item_axes)
+        found.update((r.key, result) for r, result in zip(missing, results, strict=True))
+
+    for key, centre in of_kind("centre").items():
+        found[key] = near_mean(centre.function, arrays, mask, num_item_axes, axis_name)
+    if offsets := of_kind("offset"):
+        deviations = {key: _deviation_of(offset) for key, offset in offsets.items()}
+        find(deviations.values())
+        num_items = _num_items(arrays[0].shape, mask, num_item_axes)
+        for key, deviation in deviations.items():
+            found[key] = _mean(found[deviation.key], num_items, axis_name)
+    find(reductions)
     return [found[reduction.key] for reduction in reductions]
 
 
-def _constants(reduction: Reduction, centres: dict[Any, Array]) -> tuple[Array, ...]:
-    return tuple(centres[c.key] if isinstance(c, Reduction) else c for c in reduction.constants)
+def _with_constants(reductions: Iterable[Any]) -> Iterator[Reduction]:
+    """The reductions, and those that they take as constants."""
+    for reduction in reductions:
+        if isinstance(reduction, Reduction):
+            yield reduction
+            yield from _with_constants(reduction.constants)
+
+
+def _deviation_of(offset: Reduction) -> Reduction:
+    """The sum of deviations from the centre, of which an offset is the mean."""
+    return Reduction("sum_per_feature", Deviation(offset.function), offset.constants)
+
+
+def _num_items(
+    shape: tuple[int, ...], mask: Bool[Array, "*item_and_component"] | None, num_item_axes: int
+) -> Float32[Array, "*component"]:
+    if mask is None:
+        count = math.prod(shape[:num_item_axes])
+        return jnp.full(shape[num_item_axes:-1], count, jnp.float32)
+    return plain_sum(mask, tuple(range(num_item_axes)), mask.size).astype(jnp.float32)
+
+
+def _mean(
+    deviations: Float32[Array, "*component feature"],
+    num_items: Float32[Array, "*component"],
+    axis_name: AxisName | None,
+) -> Float32[Array, "*component feature"]:
+    if axis_name is not None:
+        deviations, num_items = lax.psum((deviations, num_items), axis_name)
+    return deviations / jnp.maximum(num_items, 1)[..., None]
+
+
+def _constants(reduction: Reduction, found: dict[Any, Array]) -> tuple[Array, ...]:
+    return tuple(found[c.key] if isinstance(c, Reduction) else c for c in reduction.constants)
 
 
 @functools.partial(jax.jit, static_argnames="num_item_axes")

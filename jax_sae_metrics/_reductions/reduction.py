@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 Function: TypeAlias = Callable[..., Array]
 Kind: TypeAlias = Literal[
-    "sum_per_feature", "sum_per_vector", "max_per_feature", "last_per_feature", "centre"
+    "sum_per_feature", "sum_per_vector", "max_per_feature", "last_per_feature", "centre", "offset"
 ]
 
 
@@ -33,9 +33,10 @@ class Reduction(eqx.Module):
     | `max_per_feature` | the largest value over items |
     | `last_per_feature` | the number of the last item with True (the first is 1); 0 if none |
     | `centre` | a value near the mean over items, found before all others |
+    | `offset` | the mean over items minus the centre, found in a read before all others |
 
     After the entries of the arrays, the function takes one entry of each constant: an array
-    `[*component, feature]`, or a centre.
+    `[*component, feature]`, a centre or an offset.
     """
 
     kind: Kind = eqx.field(static=True)

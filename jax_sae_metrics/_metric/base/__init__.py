@@ -1,3 +1,4 @@
+from .error_bars import AbstractErrorBars as AbstractErrorBars
 from .firing_counts import (
     AbstractFiringMetric as AbstractFiringMetric,
     FiringCounts as FiringCounts,
@@ -15,7 +16,9 @@ from .functions_of_entries import (
     squared_source as squared_source,
     weighted_absolute as weighted_absolute,
 )
-from .mean import AbstractMean as AbstractMean, AbstractMeans as AbstractMeans, Mean as Mean
+from .mean import AbstractMean as AbstractMean, AbstractMeans as AbstractMeans
 from .mean_of_ratios import AbstractMeanOfRatios as AbstractMeanOfRatios
-from .ratio_of_sums import RatioOfSums as RatioOfSums
-from .standard_error import standard_error_of_mean as standard_error_of_mean
+from .standard_error import (
+    standard_error_of_mean as standard_error_of_mean,
+    standard_error_of_portion as standard_error_of_portion,
+)

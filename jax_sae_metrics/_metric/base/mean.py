@@ -3,15 +3,11 @@
 import abc
 from typing import Any
 
-import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float32, Shaped
 
-from ..._accumulator import Count, Total
-from ..._arrays import ratio
-from ..._core import AbstractMetric
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Items
-from .standard_error import standard_error_of_mean
+from .error_bars import AbstractErrorBars
 
 
 def items_and_numbers(found: Any) -> tuple[Items, tuple[Any, ...]]:
@@ -25,44 +21,11 @@ def items_and_numbers(found: Any) -> tuple[Items, tuple[Any, ...]]:
     return found[0], found[1:]
 
 
-class Mean(eqx.Module):
-    """Totals of one number for each item, and of its square; and the number of items."""
-
-    total: Total
-    total_of_squares: Total
-    num_items: Count
-
-    @classmethod
-    def empty(cls, components: tuple[int, ...]) -> "Mean":
-        """No items seen yet."""
-        return cls(Total.zeros(components), Total.zeros(components), Count.zeros(components))
-
-    @staticmethod
-    def added_by(items: Items, numbers: Shaped[Array, "..."]) -> dict[str, Array]:
-        """What the items of one batch add, with one number each."""
-        numbers = numbers.astype(jnp.float32)
-        return {
-            "total": items.sum(numbers),
-            "total_of_squares": items.sum(jnp.square(numbers)),
-            "num_items": items.count(),
-        }
-
-    def value(self) -> Float32[Array, "*component"]:
-        """The mean of all numbers; NaN if there were none."""
-        return ratio(self.total.to_float(), self.num_items.to_float())
-
-    def standard_error(self) -> Float32[Array, "*component"]:
-        """The standard error of the mean."""
-        return standard_error_of_mean(
-            self.total.to_float(), self.total_of_squares.to_float(), self.num_items.to_float()
-        )
-
-
-class AbstractMean(AbstractMetric[Mean]):
+class AbstractMean(AbstractErrorBars[RatioOfSums]):
     """A metric that is the mean over items of one number each.
 
     `_observe` returns the items, then numbers of each item or questions about them. `_of_each`
-    turns these into the number that is averaged. Value, standard error and state are defined here.
+    turns these into the number that is averaged. Value, error bars and state are defined here.
 
     !!! Example
 
@@ -93,21 +56,21 @@ class AbstractMean(AbstractMetric[Mean]):
         (number,) = numbers
         return number
 
-    def _init(self) -> Mean:
-        return Mean.empty(self._shape())
+    def _init(self) -> RatioOfSums:
+        return RatioOfSums.zeros(self._shape())
 
-    def _finish(self, found: Any) -> dict[str, Array]:
+    def _finish(self, found: Any) -> NumbersOfUnits:
         items, numbers = items_and_numbers(found)
-        return Mean.added_by(items, self._of_each(*numbers))
+        return self._mean(items, self._of_each(*numbers))
 
-    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
+    def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
         return state.value()
 
-    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
-        return state.standard_error()
+    def _covariance(self, state: RatioOfSums) -> Float32[Array, "*component_and_component"]:
+        return state.covariance()
 
 
-class AbstractMeans(AbstractMetric[dict[str, Mean]]):
+class AbstractMeans(AbstractErrorBars[dict[str, RatioOfSums]]):
     """A metric that is several means over the same items, by name.
 
     `_observe` returns the items, and a dictionary from names to a number of each item or a question
@@ -123,15 +86,17 @@ class AbstractMeans(AbstractMetric[dict[str, Mean]]):
         """Return what is averaged; the argument is the number of each item."""
         return number
 
-    def _init(self) -> dict[str, Mean]:
-        return {name: Mean.empty(self._shape()) for name in self._names}
+    def _init(self) -> dict[str, RatioOfSums]:
+        return {name: RatioOfSums.zeros(self._shape()) for name in self._names}
 
-    def _finish(self, found: Any) -> dict[str, Any]:
+    def _finish(self, found: Any) -> dict[str, NumbersOfUnits]:
         items, (numbers,) = items_and_numbers(found)
-        return {name: Mean.added_by(items, self._of_each(n)) for name, n in numbers.items()}
+        return {name: self._mean(items, self._of_each(n)) for name, n in numbers.items()}
 
-    def _compute(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
+    def _compute(self, state: dict[str, RatioOfSums]) -> dict[str, Float32[Array, "*component"]]:
         return {name: state[name].value() for name in self._names}
 
-    def _standard_error(self, state: dict[str, Mean]) -> dict[str, Float32[Array, "*component"]]:
-        return {name: state[name].standard_error() for name in self._names}
+    def _covariance(
+        self, state: dict[str, RatioOfSums]
+    ) -> dict[str, Float32[Array, "*component_and_component"]]:
+        return {name: state[name].covariance() for name in self._names}

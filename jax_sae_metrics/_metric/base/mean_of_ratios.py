@@ -7,9 +7,10 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int
 
-from ..._accumulator import Count
-from ..._core import AbstractMetric, State
-from .mean import Mean, items_and_numbers
+from ..._accumulator import Count, RatioOfSums
+from ..._core import State
+from .error_bars import AbstractErrorBars
+from .mean import items_and_numbers
 
 
 class MeanOfRatios(eqx.Module):
@@ -18,11 +19,11 @@ class MeanOfRatios(eqx.Module):
     In other tools, one vector of zeros makes the mean of a whole run NaN.
     """
 
-    of_defined: Mean
+    of_defined: RatioOfSums
     num_skipped: Count
 
 
-class AbstractMeanOfRatios(AbstractMetric[MeanOfRatios]):
+class AbstractMeanOfRatios(AbstractErrorBars[MeanOfRatios]):
     """A metric that is the mean over items of a ratio. Items with a zero denominator are skipped.
 
     `_observe` returns the items, then numbers of each item or questions about them. `_of_each`
@@ -45,7 +46,9 @@ class AbstractMeanOfRatios(AbstractMetric[MeanOfRatios]):
 
     def _init(self) -> MeanOfRatios:
         components = self._shape()
-        return MeanOfRatios(of_defined=Mean.empty(components), num_skipped=Count.zeros(components))
+        return MeanOfRatios(
+            of_defined=RatioOfSums.zeros(components), num_skipped=Count.zeros(components)
+        )
 
     def _finish(self, found: Any) -> dict[str, Any]:
         items, numbers = items_and_numbers(found)
@@ -53,12 +56,12 @@ class AbstractMeanOfRatios(AbstractMetric[MeanOfRatios]):
         # An item with NaN as numerator or denominator is not skipped: it must show.
         is_undefined = (denominators == 0) & ~jnp.isnan(numerators)
         return {
-            "of_defined": Mean.added_by(items.only(~is_undefined), numerators / denominators),
+            "of_defined": self._mean(items.only(~is_undefined), numerators / denominators),
             "num_skipped": items.only(is_undefined).count(),
         }
 
     def _compute(self, state: MeanOfRatios) -> Float32[Array, "*component"]:
         return state.of_defined.value()
 
-    def _standard_error(self, state: MeanOfRatios) -> Float32[Array, "*component"]:
-        return state.of_defined.standard_error()
+    def _covariance(self, state: MeanOfRatios) -> Float32[Array, "*component_and_component"]:
+        return state.of_defined.covariance()

@@ -1,31 +1,32 @@
-"""How far chance may have moved a mean, or a ratio of sums."""
+"""Standard errors of means over the items in which one learned feature fires."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
+from ..._accumulator import Count
+
+# The part of a float32 sum of squares below which rounding may have changed it.
+_RESOLVED = 1e-6
+
+
+def standard_error_of_portion(
+    count: Count, of_all: Count
+) -> Float32[Array, "*component learned_feature"]:
+    r"""The standard error of a portion $p$ of $N$ items, $\sqrt{p (1 - p) / (N - 1)}$."""
+    num_items = of_all.to_float()
+    portion, rest = count.to_float() / num_items, of_all.minus(count).to_float() / num_items
+    # A single item has no spread.
+    others = jnp.where(num_items > 1, num_items - 1, jnp.float32(jnp.nan))
+    return jnp.sqrt(portion * rest / others)
+
 
 def standard_error_of_mean(
-    total: Float32[Array, "*shape"],
-    total_of_squares: Float32[Array, "*shape"],
-    count: Float32[Array, "*#shape"],
-) -> Float32[Array, "*shape"]:
-    """The standard error of a mean."""
-    return standard_error(total, count, (total_of_squares, total, count), count)
-
-
-def standard_error(
-    numerator: Float32[Array, "*shape"],
-    denominator: Float32[Array, "*#shape"],
-    squares: tuple[Float32[Array, "*shape"], Float32[Array, "*#shape"], Float32[Array, "*#shape"]],
-    count: Float32[Array, "*#shape"],
-) -> Float32[Array, "*shape"]:
-    r"""The standard error of $\sum a / \sum b$ by the delta method, for independent items.
-
-    `squares` are $\sum a^2$, $\sum a b$ and $\sum b^2$. For a mean, all $b$ are 1.
-    """
-    value = numerator / denominator
-    of_numerator, of_product, of_denominator = squares
-    residual = of_numerator - 2 * value * of_product + jnp.square(value) * of_denominator
-    # Rounding alone can make it negative; NaN stays NaN. A single item has no spread.
-    variance = jnp.maximum(residual, 0) * jnp.where(count > 1, count / (count - 1), jnp.nan)
-    return jnp.sqrt(variance) / jnp.abs(denominator)
+    total: Float32[Array, "*component learned_feature"],
+    total_of_squares: Float32[Array, "*component learned_feature"],
+    count: Float32[Array, "*component learned_feature"],
+) -> Float32[Array, "*component learned_feature"]:
+    """The standard error of a mean, from sums; NaN where rounding may have made the spread."""
+    squares = total_of_squares / count
+    variance = squares - jnp.square(total / count)
+    variance = jnp.where(variance > _RESOLVED * squares, variance, jnp.float32(jnp.nan))
+    return jnp.sqrt(variance / jnp.where(count > 1, count - 1, jnp.float32(jnp.nan)))

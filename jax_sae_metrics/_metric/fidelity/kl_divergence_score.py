@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._configuration import check_choice
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import Mean, RatioOfSums
+from ..base import AbstractErrorBars
 from .reconstruction_score import ABLATIONS
 
 
-class KLDivergenceScore(AbstractMetric[RatioOfSums]):
+class KLDivergenceScore(AbstractErrorBars[dict[str, RatioOfSums]]):
     r"""KL divergence of the model's predictions, and the portion that the reconstruction avoids.
 
     The unchanged model gives probabilities $p$. With the reconstruction in place of the activations
@@ -53,6 +53,8 @@ class KLDivergenceScore(AbstractMetric[RatioOfSums]):
     - `num_components`: size of the component axis; `None` if there is none.
     - `ablation`: `"zero"`, or `"mean"` to read `logits_with_mean_ablation` in place of the logits
         with zeros; the result is then called `with_mean_ablation`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown ablation.
@@ -85,29 +87,29 @@ class KLDivergenceScore(AbstractMetric[RatioOfSums]):
     def __check_init__(self) -> None:
         check_choice("ablation", self.ablation, ABLATIONS)
 
-    def _init(self) -> RatioOfSums:
-        return RatioOfSums.empty(self._shape())
+    def _init(self) -> dict[str, RatioOfSums]:
+        return {name: RatioOfSums.zeros(self._shape()) for name in (*self._names, "lost")}
 
-    def _observe(self, batch: Batch) -> dict[str, Array]:
-        others = ("reconstruction", f"{self.ablation}_ablation")
-        items, logits = batch.logits("source_logits", *(f"logits_with_{name}" for name in others))
+    def _observe(self, batch: Batch) -> dict[str, NumbersOfUnits]:
+        items, logits = batch.logits("source_logits", *(f"logits_{name}" for name in self._names))
         clean, reconstructed, ablated = (jax.nn.log_softmax(each) for each in logits)
-        return RatioOfSums.added_by(
-            items, _kl_divergence(clean, reconstructed), _kl_divergence(clean, ablated)
-        )
+        divergences = [_kl_divergence(clean, each) for each in (reconstructed, ablated)]
+        means = {n: self._mean(items, d) for n, d in zip(self._names, divergences, strict=True)}
+        return means | {"lost": self._ratio(items, *divergences)}
 
-    def _compute(self, state: RatioOfSums) -> dict[str, Float32[Array, "*component"]]:
-        means = {name: mean.value() for name, mean in self._means(state).items()}
-        return means | {"score": 1 - state.value()}
+    def _compute(self, state: dict[str, RatioOfSums]) -> dict[str, Float32[Array, "*component"]]:
+        means = {name: state[name].value() for name in self._names}
+        return means | {"score": 1 - state["lost"].value()}
 
-    def _standard_error(self, state: RatioOfSums) -> dict[str, Float32[Array, "*component"]]:
-        errors = {name: mean.standard_error() for name, mean in self._means(state).items()}
-        return errors | {"score": state.standard_error()}
+    def _covariance(
+        self, state: dict[str, RatioOfSums]
+    ) -> dict[str, Float32[Array, "*component_and_component"]]:
+        means = {name: state[name].covariance() for name in self._names}
+        return means | {"score": state["lost"].covariance()}
 
-    def _means(self, state: RatioOfSums) -> dict[str, Mean]:
-        reconstructed = Mean(state.numerator, state.numerator_squared, state.num_items)
-        ablated = Mean(state.denominator, state.denominator_squared, state.num_items)
-        return {"with_reconstruction": reconstructed, f"with_{self.ablation}_ablation": ablated}
+    @property
+    def _names(self) -> tuple[str, str]:
+        return "with_reconstruction", f"with_{self.ablation}_ablation"
 
 
 def _kl_divergence(

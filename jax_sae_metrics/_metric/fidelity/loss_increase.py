@@ -33,6 +33,8 @@ class LossIncrease(AbstractMean):
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
 
@@ -51,7 +53,8 @@ class LossIncrease(AbstractMean):
 
     ??? note "Differences from other tools"
 
-        This is the difference of the two mean losses that SAELens and dictionary_learning report.
+        This is the difference of the two mean losses that SAELens and dictionary_learning report,
+        and `recon_loss_diff` of saex.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

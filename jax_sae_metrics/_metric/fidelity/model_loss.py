@@ -33,6 +33,8 @@ class ModelLoss(AbstractMeans):
     - `num_components`: size of the component axis; `None` if there is none.
     - `ablation`: `"zero"`, or `"mean"` to read `source_model_loss_with_mean_ablation` in place of
         the loss with zeros; the result is then called `with_mean_ablation`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown ablation.
@@ -55,7 +57,8 @@ class ModelLoss(AbstractMeans):
 
         SAELens calls them `ce_loss_without_sae`, `ce_loss_with_sae` and `ce_loss_with_ablation`,
         dictionary_learning `loss_original`, `loss_reconstructed` and `loss_zero`. The two differ in
-        which tokens count: see `next_token_mask`.
+        which tokens count: see `next_token_mask`. Llamascopium's `downstream_loss_original`,
+        `..._reconstructed` and `..._ablated` are means over batches of equal weight.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)

@@ -4,12 +4,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-from ..._core import AbstractMetric
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Batch
-from ..base import Mean
+from ..base import AbstractErrorBars
 
 
-class PerplexityWithReconstruction(AbstractMetric[Mean]):
+class PerplexityWithReconstruction(AbstractErrorBars[RatioOfSums]):
     r"""Perplexity of the model with reconstructions in place of the activations.
 
     With the losses $l_\text{recon}$ over all $v$ unmasked items of all batches,
@@ -29,6 +29,8 @@ class PerplexityWithReconstruction(AbstractMetric[Mean]):
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
 
@@ -52,15 +54,16 @@ class PerplexityWithReconstruction(AbstractMetric[Mean]):
 
     num_components: int | None = eqx.field(static=True, default=None)
 
-    def _init(self) -> Mean:
-        return Mean.empty(self._shape())
+    def _init(self) -> RatioOfSums:
+        return RatioOfSums.zeros(self._shape())
 
-    def _observe(self, batch: Batch) -> dict[str, Array]:
+    def _observe(self, batch: Batch) -> NumbersOfUnits:
         items, (losses,) = batch.losses("source_model_loss_with_reconstruction")
-        return Mean.added_by(items, losses)
+        return self._mean(items, losses)
 
-    def _compute(self, state: Mean) -> Float32[Array, "*component"]:
+    def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
         return jnp.exp(state.value())
 
-    def _standard_error(self, state: Mean) -> Float32[Array, "*component"]:
-        return jnp.exp(state.value()) * state.standard_error()
+    def _covariance(self, state: RatioOfSums) -> Float32[Array, "*component_and_component"]:
+        perplexity = self._compute(state)
+        return jnp.multiply.outer(perplexity, perplexity) * state.covariance()

@@ -6,12 +6,11 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-from ..._accumulator import Total
+from ..._accumulator import RatioOfSums, Total
 from ..._arrays import ratio
 from ..._configuration import check_choice
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import RatioOfSums
+from ..base import AbstractErrorBars
 
 ABLATIONS = ("zero", "mean")
 _AVERAGES = ("ratio_of_sums", "mean_of_ratios")
@@ -29,7 +28,7 @@ class _ReconstructionScoreState(eqx.Module):
     lost: RatioOfSums
 
 
-class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
+class ReconstructionScore(AbstractErrorBars[_ReconstructionScoreState]):
     r"""Portion of the increase in loss by zero ablation that the reconstruction wins back.
 
     With losses $l$ of the unchanged model, $l_\text{recon}$ with the reconstruction in place of the
@@ -65,6 +64,8 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
     - `ablation`: `"zero"`, or `"mean"` to read `source_model_loss_with_mean_ablation` in place of
         the loss with zeros. There, every activation is replaced by its mean over tokens. As a rule
         this hurts the model less, so that the score is stricter. The two scores cannot be compared.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown average or ablation.
@@ -90,7 +91,8 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
         but its code computes the ratio of sums; both are here, by name. SAELens' `ce_loss_score` is
         the ratio of the means over the whole evaluation, the same as the ratio of sums.
         dictionary_learning's `frac_recovered` is the ratio of the means over one batch. The two
-        tools count different tokens: see `next_token_mask`.
+        tools count different tokens: see `next_token_mask`. Llamascopium's `downstream_loss_ratio`
+        is 1 divided by the score of each batch, so that larger is worse.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
@@ -105,7 +107,7 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
 
     def _init(self) -> _ReconstructionScoreState:
         return _ReconstructionScoreState(
-            recovered=Total.zeros(self._shape()), lost=RatioOfSums.empty(self._shape())
+            recovered=Total.zeros(self._shape()), lost=RatioOfSums.zeros(self._shape())
         )
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
@@ -120,11 +122,13 @@ class ReconstructionScore(AbstractMetric[_ReconstructionScoreState]):
             at_stake = jnp.ones_like(at_stake)
         return {
             "recovered": items.sum(recovered),
-            "lost": RatioOfSums.added_by(items, lost, at_stake),
+            "lost": self._ratio(items, lost, at_stake),
         }
 
     def _compute(self, state: _ReconstructionScoreState) -> Float32[Array, "*component"]:
-        return ratio(state.recovered.to_float(), state.lost.denominator.to_float())
+        return ratio(state.recovered.to_float(), state.lost.denominator())
 
-    def _standard_error(self, state: _ReconstructionScoreState) -> Float32[Array, "*component"]:
-        return state.lost.standard_error()
+    def _covariance(
+        self, state: _ReconstructionScoreState
+    ) -> Float32[Array, "*component_and_component"]:
+        return state.lost.covariance()

@@ -1,22 +1,15 @@
 """How often the model's first choice survives when reconstructions replace activations."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float32
 
-from ..._accumulator import Count
-from ..._arrays import ratio
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import standard_error_of_mean
+from ..base import AbstractMean
 
 
-class _TopOneAgreementState(eqx.Module):
-    num_agreeing: Count
-    num_items: Count
-
-
-class TopOneAgreement(AbstractMetric[_TopOneAgreementState]):
+class TopOneAgreement(AbstractMean):
     r"""Portion of items at which the reconstruction leaves the model's first choice as it was.
 
     With logits $z$ of the unchanged model, and logits $z_\text{recon}$ with the reconstruction in
@@ -26,7 +19,7 @@ class TopOneAgreement(AbstractMetric[_TopOneAgreementState]):
     \left[\arg\max_t z_{\text{recon},it} = \arg\max_t z_{it}\right]$$
 
     If tokens tie for the largest logit, the first of them is chosen, in both. Logits of low
-    precision do tie. An item with a NaN among its logits does not agree. The counts are exact.
+    precision do tie. An item with a NaN among its logits does not agree.
 
     **Inputs** of `observe`, `update` and `forward`: `source_logits` and
     `logits_with_reconstruction`, floating point, both `[*items, vocabulary]` with `component_idx`,
@@ -38,6 +31,8 @@ class TopOneAgreement(AbstractMetric[_TopOneAgreementState]):
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
 
@@ -61,21 +56,9 @@ class TopOneAgreement(AbstractMetric[_TopOneAgreementState]):
 
     num_components: int | None = eqx.field(static=True, default=None)
 
-    def _init(self) -> _TopOneAgreementState:
-        shape = self._shape()
-        return _TopOneAgreementState(num_agreeing=Count.zeros(shape), num_items=Count.zeros(shape))
-
-    def _observe(self, batch: Batch) -> dict[str, Array]:
+    def _observe(self, batch: Batch) -> Any:
         items, (clean, reconstructed) = batch.logits("source_logits", "logits_with_reconstruction")
         agrees = jnp.argmax(clean, axis=-1) == jnp.argmax(reconstructed, axis=-1)
         # argmax takes NaN for the largest.
         has_nan = jnp.any(jnp.isnan(clean) | jnp.isnan(reconstructed), axis=-1)
-        return {"num_agreeing": items.sum(agrees & ~has_nan), "num_items": items.count()}
-
-    def _compute(self, state: _TopOneAgreementState) -> Float32[Array, "*component"]:
-        return ratio(state.num_agreeing.to_float(), state.num_items.to_float())
-
-    def _standard_error(self, state: _TopOneAgreementState) -> Float32[Array, "*component"]:
-        num_agreeing = state.num_agreeing.to_float()
-        # The square of 0 or 1 is itself.
-        return standard_error_of_mean(num_agreeing, num_agreeing, state.num_items.to_float())
+        return items, agrees & ~has_nan

@@ -43,22 +43,28 @@ class ExplainedVariance(AbstractVarianceMetric):
     matter.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
-    floating point, `[*batch, component?, input_feature]`.
+    floating point, `[*batch, component?, input_feature]`; and if you like `source_mean`,
+    `[component?, input_feature]`, which the error bar alone is measured from.
 
     **Result:** float32 `[component?]`, at most 1; NaN where nothing was seen. Where all $x$ are the
     same, there is no variance to explain: NaN if the reconstruction is perfect, minus infinity if
     it is not. With `"per_dimension_mean"`, one such input feature is enough.
 
-    `"pooled"` and `"uncentered"` have a `standard_error`, as ratios of sums. In the pooled case it
-    takes deviations from the mean of 64 vectors of the batch, since the final mean would need a
-    second read of the data. An error bar is 1 to 3% off where batches have many vectors, up to a
-    quarter too small where they have 2 to 8, and NaN where each has a single one.
+    `"pooled"` and `"uncentered"` have a `standard_error`, as ratios of sums. In the pooled case,
+    squared distances are from the mean of the batch, which takes a read of the source activations
+    before all others, and are corrected for the variance between batches. The error is within 5% of
+    the formula about the mean of all vectors. Where more than 8% of the variance lies between
+    batches (they are sorted, drift, or have less than 13 vectors), it is NaN. Give the
+    `source_mean` of all vectors, if it is known: the error is then right for any batches, and
+    nothing is read before.
 
     **Arguments:**
 
     - `num_input_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
     - `definition`: one of the above, or `"pooled"`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for sizes that are not positive integers or an unknown definition.
 
@@ -83,7 +89,10 @@ class ExplainedVariance(AbstractVarianceMetric):
         residual variance is dictionary_learning's `frac_variance_explained`, there averaged over
         batches; scalar mean is in overcomplete; the per-dimension mean is scikit-learn's
         `uniform_average`, which gives 1 or 0 for a constant dimension. What SAELens calls legacy is
-        `LegacyExplainedVariance`.
+        `LegacyExplainedVariance`. `metrics/explained_variance` of Llamascopium is the pooled value
+        of each batch, averaged over batches. Not offered yet: `var_explained` of saex and fae, the
+        mean squared correlation in one batch, and `explained_variance` of activation-extract, which
+        takes variances of all entries.
 
         What SAEBench's core evaluation and some older versions of SAELens compute is not offered.
         They subtract a square of means of $x^2$, in units of $x^4$, from a mean of $x^2$. The
@@ -115,7 +124,9 @@ class ExplainedVariance(AbstractVarianceMetric):
             deviations = sum_of_squares_about(state.source, offsets)
         return 1 - ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
 
-    def _standard_error(self, state: ReconstructionMoments) -> Float32[Array, "*component"] | None:
+    def _covariance(
+        self, state: ReconstructionMoments
+    ) -> Float32[Array, "*component_and_component"] | None:
         if self.definition == "pooled":
-            return state.standard_error()
-        return state.about_zero.standard_error() if self.definition == "uncentered" else None
+            return state.covariance()
+        return state.about_zero.covariance() if self.definition == "uncentered" else None

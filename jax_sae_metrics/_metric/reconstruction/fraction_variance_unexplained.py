@@ -18,7 +18,8 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
     the pooled `ExplainedVariance`, with more digits where that is close to 1.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
-    floating point, `[*batch, component?, input_feature]`.
+    floating point, `[*batch, component?, input_feature]`; and if you like `source_mean`, as for
+    `ExplainedVariance`.
 
     **Result:** float32 `[component?]`, at least 0; NaN where nothing was seen. Where all $x$ are
     the same, NaN if the reconstruction is perfect and infinity if it is not. `standard_error` is as
@@ -28,6 +29,8 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
 
     - `num_input_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for sizes that are not positive integers.
 
@@ -47,11 +50,14 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
     ??? note "Differences from other tools"
 
         This is sparsify's FVU, but over all batches. sparsify reports the mean of the FVUs of
-        single batches, which is another number where their variances differ.
+        single batches, which is another number where their variances differ, and divides what it
+        logs by its logging frequency. `fvu` of fae is of standardised vectors, and not centred.
     """
 
     def _compute(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
         return state.fraction_unexplained()
 
-    def _standard_error(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
-        return state.standard_error()
+    def _covariance(
+        self, state: ReconstructionMoments
+    ) -> Float32[Array, "*component_and_component"]:
+        return state.covariance()

@@ -76,6 +76,8 @@ class L2ReconstructionLoss(AbstractMean):
 
     - `num_components`: size of the component axis; `None` if there is none.
     - `reduction`: over the input features, `"mean"` or `"sum"`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or an
     unknown reduction.

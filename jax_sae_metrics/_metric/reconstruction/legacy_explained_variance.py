@@ -3,11 +3,9 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from ..._accumulator import Moments
-from ..._inputs import Batch, answer
+from ..._inputs import Batch
 from ..base import AbstractMeanOfRatios, source, squared_error
 
 
@@ -25,8 +23,8 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
     to the mean of its batch can outweigh all others: there is no lower bound.
 
     Each `update` is one batch. With `axis_name`, it is the batch of all devices together; without
-    it, and in `observe`, the batch of this device. The activations are read twice: the mean comes
-    first.
+    it, and in `observe`, the batch of this device. The source activations are read twice: the mean
+    comes first.
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     floating point, `[*batch, component?, input_feature]`.
@@ -38,6 +36,8 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
 
@@ -56,7 +56,8 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
 
     ??? note "Differences from other tools"
 
-        SAELens and SAEBench report it as `explained_variance_legacy`. There, a vector equal to the
+        SAELens and SAEBench report it as `explained_variance_legacy`, and Llamascopium logs its
+        mean over batches. In SAELens, a vector equal to the
         mean of its batch makes the result NaN or minus infinity.
     """
 
@@ -64,21 +65,8 @@ class LegacyExplainedVariance(AbstractMeanOfRatios):
 
     def _observe(self, batch: Batch) -> Any:
         both = batch.activations("source_activations", "decoded_activations")
-        # A separate read, before all others: the next question depends on the answer.
-        moments = answer(both.moments_per_feature(source))
-        mean = Moments.zeros(moments.centre.shape).add(moments, batch.axis_name).mean
-        distances = both.sum_per_vector(_squared_distance, mean.high, mean.low)
+        distances = both.squared_distance_per_vector(source)
         return both.items, both.sum_per_vector(squared_error), distances
 
     def _of_each(self, errors: Array, distances: Array) -> tuple[Array, Array]:
         return distances - errors, distances
-
-
-def _squared_distance(
-    source: Float[Array, ""],
-    decoded: Float[Array, ""],
-    mean: Float[Array, ""],
-    rest: Float[Array, ""],
-) -> Float[Array, ""]:
-    del decoded
-    return jnp.square(source - mean - rest)

@@ -26,6 +26,8 @@ class NormalizedMSE(AbstractMeanOfRatios):
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
 
@@ -46,7 +48,9 @@ class NormalizedMSE(AbstractMeanOfRatios):
 
         This is the reconstruction term of OpenAI's `sparse_autoencoder` loss; a vector of zeros
         makes that NaN or infinite. Their paper's normalized MSE is relative to the error of always
-        giving the mean instead, which is `FractionVarianceUnexplained`.
+        giving the mean instead, which is `FractionVarianceUnexplained`. `normalized_mse` of
+        activation-extract divides by the variance of all entries: it is 1 minus the explained
+        variance with `definition="scalar_mean"`.
 
     ??? cite "Reference"
 

@@ -4,20 +4,25 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float32
+from jax import lax
+from jaxtyping import Array, Float, Float32
 
-from ..._accumulator import Moments
+from ..._accumulator import Moments, RatioOfSums
 from ..._arrays import ratio
-from ..._core import AbstractMetric
-from ..._inputs import Batch
-from ..base import RatioOfSums, error, source, squared_error, squared_source
+from ..._inputs import AbstractActivations, Batch, Question
+from ..base import AbstractErrorBars, error, source, squared_error, squared_source
+
+# The portion of the variance that may lie between the means of batches, or between a given mean and
+# the true one. With more, errors would be more than 5% off.
+_LARGEST_BETWEEN = 0.08
 
 
 class ReconstructionMoments(eqx.Module):
     """Moments of the source activations and of the error, and sums over vectors for error bars.
 
     The numerator of both ratios is the squared error of a vector. The denominator is its squared
-    distance from the centre of its batch (`about_mean`), or from zero (`about_zero`).
+    distance from the mean of its batch or the one that was given (`about_mean`), or from zero
+    (`about_zero`).
     """
 
     source: Moments
@@ -38,15 +43,16 @@ class ReconstructionMoments(eqx.Module):
         errors, deviations = self.squared_errors(), self.squared_deviations()
         return ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
 
-    def standard_error(self) -> Float32[Array, "*component"]:
-        """The standard error of the fraction unexplained.
+    def covariance(self) -> Float32[Array, "*component_and_component"]:
+        """The covariance of the fractions unexplained; NaN where means of batches differ much.
 
-        Distances from a batch's centre are too small in sum. The known ratio of the sums corrects
-        that.
+        Distances from the mean of a batch are too small in sum. The known ratio of the sums
+        corrects that to first order.
         """
-        deviations = jnp.sum(self.squared_deviations(), -1)
-        scale = deviations / self.about_mean.denominator.to_float()
-        return self.about_mean.standard_error() / scale
+        within = self.about_mean.denominator() / jnp.sum(self.squared_deviations(), -1)
+        is_resolved = jnp.abs(1 - within) <= _LARGEST_BETWEEN
+        scale = jnp.where(is_resolved, within, jnp.float32(jnp.nan))
+        return jnp.multiply.outer(scale, scale) * self.about_mean.covariance()
 
 
 def sum_of_squares_about(
@@ -58,7 +64,7 @@ def sum_of_squares_about(
     return moments.sum_of_squares.to_float() + count * jnp.square(mean_from_there)
 
 
-class AbstractVarianceMetric(AbstractMetric[ReconstructionMoments]):
+class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
     """A metric whose state is `ReconstructionMoments`; it defines only what they mean."""
 
     num_input_features: int = eqx.field(static=True)
@@ -69,8 +75,8 @@ class AbstractVarianceMetric(AbstractMetric[ReconstructionMoments]):
         return ReconstructionMoments(
             source=Moments.zeros(shape),
             error=Moments.zeros(shape),
-            about_mean=RatioOfSums.empty(components),
-            about_zero=RatioOfSums.empty(components),
+            about_mean=RatioOfSums.zeros(components),
+            about_zero=RatioOfSums.zeros(components),
         )
 
     def _observe(self, batch: Batch) -> Any:
@@ -81,14 +87,27 @@ class AbstractVarianceMetric(AbstractMetric[ReconstructionMoments]):
         }
         of_vectors = (
             both.sum_per_vector(squared_error),
-            both.squared_distance_per_vector(source),
+            self._squared_distances(batch, both),
             both.sum_per_vector(squared_source),
         )
         return of_features, both.items, of_vectors
 
+    def _squared_distances(self, batch: Batch, both: AbstractActivations) -> Question:
+        if not batch.has("source_mean"):
+            return both.squared_distance_per_vector(source)
+        mean = batch.per_feature("source_mean", both)
+        return both.sum_per_vector(_squared_distance_from, mean)
+
     def _finish(self, found: Any) -> dict[str, Any]:
         moments, items, (errors, from_mean, from_zero) = found
         return moments | {
-            "about_mean": RatioOfSums.added_by(items, errors, from_mean),
-            "about_zero": RatioOfSums.added_by(items, errors, from_zero),
+            "about_mean": self._ratio(items, errors, from_mean),
+            "about_zero": self._ratio(items, errors, from_zero),
         }
+
+
+def _squared_distance_from(
+    source: Float[Array, ""], decoded: Float[Array, ""], mean: Float[Array, ""]
+) -> Float[Array, ""]:
+    del decoded
+    return lax.square(lax.sub(source, mean))

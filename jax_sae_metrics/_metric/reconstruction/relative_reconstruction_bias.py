@@ -5,12 +5,12 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float32
 
-from ..._core import AbstractMetric
+from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Batch
-from ..base import RatioOfSums, product, squared_decoded
+from ..base import AbstractErrorBars, product, squared_decoded
 
 
-class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):
+class RelativeReconstructionBias(AbstractErrorBars[RatioOfSums]):
     r"""By what factor reconstructions are too long, or too short: 1 if they are unbiased.
 
     $$\gamma = \frac{\sum_{n=1}^{N} |y_n|^2}{\sum_{n=1}^{N} x_n \cdot y_n}$$
@@ -27,6 +27,8 @@ class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):
     **Arguments:**
 
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`.
 
@@ -57,17 +59,17 @@ class RelativeReconstructionBias(AbstractMetric[RatioOfSums]):
     num_components: int | None = eqx.field(static=True, default=None)
 
     def _init(self) -> RatioOfSums:
-        return RatioOfSums.empty(self._shape())
+        return RatioOfSums.zeros(self._shape())
 
     def _observe(self, batch: Batch) -> Any:
         both = batch.activations("source_activations", "decoded_activations")
         return both.items, both.sum_per_vector(squared_decoded), both.sum_per_vector(product)
 
-    def _finish(self, found: Any) -> dict[str, Array]:
-        return RatioOfSums.added_by(*found)
+    def _finish(self, found: Any) -> NumbersOfUnits:
+        return self._ratio(*found)
 
     def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
         return state.value()
 
-    def _standard_error(self, state: RatioOfSums) -> Float32[Array, "*component"]:
-        return state.standard_error()
+    def _covariance(self, state: RatioOfSums) -> Float32[Array, "*component_and_component"]:
+        return state.covariance()

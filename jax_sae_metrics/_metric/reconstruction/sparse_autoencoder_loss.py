@@ -77,6 +77,8 @@ class SparseAutoencoderLoss(AbstractMean):
     - `l1_coefficient`: $\lambda$, at least 0. It has no default: the torch version's 0.001 suits
         no data in particular.
     - `num_components`: size of the component axis; `None` if there is none.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a negative coefficient or a `num_components` that is not a positive
     integer or `None`.

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Float32
 
 from ..._accumulator import Count, Maximum, Total
 from ..._arrays import ratio
-from ..._configuration import check_between
+from ..._configuration import as_tuple, check_between, check_in_order
 from ..._core import AbstractMetric
 from ..._inputs import Batch
 from ..base import Above, standard_error_of_mean
@@ -90,11 +90,13 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     num_components: int | None = eqx.field(static=True, default=None)
     threshold: float = eqx.field(static=True, default=0.0)
     histogram_edges: tuple[float, ...] = eqx.field(
-        static=True, converter=tuple, default=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
+        static=True, converter=as_tuple, default=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
     )
+    _per_learned_feature: ClassVar = ("mean_when_active", "second_moment", "max", "histogram")
 
     def __check_init__(self) -> None:
         check_between("threshold", self.threshold, 0.0)
+        check_in_order("histogram_edges", self.histogram_edges, at_least=0)
         for edge in self.histogram_edges:
             check_between("histogram_edges", edge, 0.0)
         if any(upper <= lower for lower, upper in itertools.pairwise((0, *self.histogram_edges))):

@@ -1,6 +1,6 @@
 """How often a learned feature fires in the prompts in which it fires at all."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float32
@@ -70,6 +70,7 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
     num_learned_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)
     threshold: float = eqx.field(static=True, default=0.0)
+    _per_learned_feature: ClassVar = ("",)
 
     def __check_init__(self) -> None:
         check_between("threshold", self.threshold, 0.0)

@@ -8,14 +8,16 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Int32
 
 from ..._accumulator import MAX_AGE, LastSeen
-from ..._configuration import ONLY_READS, check_size
+from ..._arrays import as_boolean
+from ..._configuration import ONLY_READS, as_tuple, check_in_order, check_size
 from ..._core import AbstractMetric, State
 from ..._inputs import Batch
 from ..base import Above
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, tuple | list) else (value,)
+def _one_or_several(values: Any) -> tuple[Any, ...]:
+    values = as_tuple(values)
+    return values if isinstance(values, tuple) else (values,)
 
 
 class _DeadFeaturesState(eqx.Module):
@@ -66,8 +68,10 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
 
         `NeuronActivity` counts features that fired too rarely since the state was initialised.
         dictionary_learning and sparsify restart at 0 at the end of a batch in which a feature
-        fired, at whatever position. Other trainers count steps. On several devices, sparsify counts
-        the tokens of one device ([issue 119](https://github.com/EleutherAI/sparsify/issues/119)).
+        fired, at whatever position. Other trainers, among them saex, fae and activation-extract,
+        count steps. On several devices, sparsify counts the tokens of one device ([issue
+        119](https://github.com/EleutherAI/sparsify/issues/119)). With its `multi_topk`, the 4k
+        largest activations of a vector count as fired, where the reconstruction is from k.
 
     ??? cite "Reference"
 
@@ -80,10 +84,11 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
     num_learned_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)
     thresholds: tuple[int, ...] = eqx.field(
-        static=True, converter=_as_tuple, default=(10_000_000,), metadata={ONLY_READS: True}
+        static=True, converter=_one_or_several, default=(10_000_000,), metadata={ONLY_READS: True}
     )
 
     def __check_init__(self) -> None:
+        check_in_order("thresholds", self.thresholds)
         for threshold in self.thresholds:
             check_size("thresholds", threshold)
             if threshold > MAX_AGE:
@@ -98,7 +103,7 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
 
         Use it to resample the features that are dead. One that never fired is as old as the run.
         """
-        self._check(state)
+        state = self._check(state)
         return state.accumulators.last_fired.age()
 
     def mark_fired(
@@ -108,18 +113,19 @@ class DeadFeatures(AbstractMetric[_DeadFeaturesState]):
 
         Use it for features that were resampled: they then get as much time as any other.
 
-        **Raises:** `ValueError` unless `features` is boolean, `[component?, learned_feature]`.
+        **Raises:** `TypeError` unless `features` is boolean, `ValueError` unless it has the shape
+        `[component?, learned_feature]`.
         """
-        self._check(state)
-        features = jnp.asarray(features)
+        state = self._check(state)
+        marks = as_boolean("features", features, "marks a feature")
         last_fired = state.accumulators.last_fired
         shape = last_fired.position.shape
-        if features.dtype != bool or features.shape != shape:
+        if marks.shape != shape:
             raise ValueError(
-                f"features: expected booleans of shape {shape}, True for each feature to mark, got "
-                f"{features.dtype} of shape {features.shape}."
+                f"features: expected shape {shape}, True for each feature to mark, got "
+                f"{marks.shape}."
             )
-        marked = _DeadFeaturesState(last_fired=last_fired.happened(features))
+        marked = _DeadFeaturesState(last_fired=last_fired.happened(marks))
         return State(state.counted_by, marked)
 
     def _init(self) -> _DeadFeaturesState:

@@ -1,10 +1,13 @@
 """How often each learned feature fires."""
 
+from typing import ClassVar
+
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float32
 
 from ..._arrays import ratio
-from ..base import AbstractFiringMetric, FiringCounts, standard_error_of_mean
+from ..base import AbstractFiringMetric, FiringCounts, standard_error_of_portion
 
 
 class FeatureDensity(AbstractFiringMetric):
@@ -43,14 +46,15 @@ class FeatureDensity(AbstractFiringMetric):
 
         The torch version's `FeatureDensityMetric` counts in float32, which stops at 2^24, takes
         the first axis alone for the batch, and has no threshold (0 here by default) and no mask.
+        fae counts how often a feature was selected by TopK, whatever its value.
     """
 
     threshold: float = eqx.field(static=True, default=0.0)
+    _per_learned_feature: ClassVar = ("",)
 
     def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
         return ratio(*state.floats())
 
     def _standard_error(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
-        num_fired, num_vectors = state.floats()
-        # The square of 0 or 1 is itself.
-        return standard_error_of_mean(num_fired, num_fired, num_vectors)
+        of_all = jax.tree.map(lambda words: words[..., None], state.num_activation_vectors)
+        return standard_error_of_portion(state.num_fired, of_all)

@@ -67,6 +67,8 @@ class FeatureDensityStatistics(AbstractFiringMetric):
         `above_1e-2` and `above_1e-1` divided by their number. Its `normalized_freq_over_...` are
         the shares of firing, its `frac_alive` the `alive_fraction`. Tools that plot the logarithm
         of the density plus 1e-10 put features that never fired at -10; here they have a bin.
+        Llamascopium's `sparsity/above_1e-1` to `sparsity/below_1e-7` are the numbers here. The
+        histogram of fae is of natural logarithms.
     """
 
     threshold: float = eqx.field(static=True, default=0.0)

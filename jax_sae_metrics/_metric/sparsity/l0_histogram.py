@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Int32
 
 from ..._accumulator import Count, Scattered
 from ..._arrays import unsharded
-from ..._configuration import ONLY_READS, check_between
+from ..._configuration import ONLY_READS, as_tuple, check_between, check_in_order
 from ..._core import AbstractMetric
 from ..._inputs import Batch, Items
 from ..base import is_nonzero
@@ -51,7 +51,8 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
     - `num_components`: size of the component axis; `None` if there is none.
     - `quantiles`: portions from 0 to 1; 0 is the smallest number that occurs, 1 the largest.
 
-    **Raises:** `ValueError` for sizes that are not positive integers or a quantile outside [0, 1].
+    **Raises:** `ValueError` for sizes that are not positive integers or quantiles that are
+    none, or not in an order, or outside [0, 1].
 
     !!! Example
 
@@ -78,12 +79,13 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
     num_components: int | None = eqx.field(static=True, default=None)
     quantiles: tuple[float, ...] = eqx.field(
         static=True,
-        converter=tuple,
+        converter=as_tuple,
         default=(0.05, 0.25, 0.5, 0.75, 0.95),
         metadata={ONLY_READS: True},
     )
 
     def __check_init__(self) -> None:
+        check_in_order("quantiles", self.quantiles)
         for quantile in self.quantiles:
             check_between("quantiles", quantile, 0.0, 1.0)
 

@@ -3,31 +3,19 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Float32
 
-from ..._accumulator import Count, Total
-from ..._arrays import ratio
 from ..._configuration import check_between, check_flag
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import activity_test, standard_error_of_mean
+from ..base import AbstractMean, activity_test
 
 
-class _L0NormState(eqx.Module):
-    num_active: Count
-    total_of_squares: Total
-    num_activation_vectors: Count
-
-
-class L0Norm(AbstractMetric[_L0NormState]):
+class L0Norm(AbstractMean):
     r"""Mean number of nonzero learned activations per activation vector.
 
     $$\ell_0 = \frac{1}{N} \sum_{n=1}^{N} \sum_i \mathbb{1}[f_{ni} \ne 0]$$
 
     over all $N$ unmasked vectors of all batches. With a threshold $t$, activations with
-    $|f_{ni}| > t$ count, or with $f_{ni} > t$ if not `absolute`. Both counts are exact, as long as
-    one batch has fewer than $2^{32}$ nonzero activations per component and device.
+    $|f_{ni}| > t$ count, or with $f_{ni} > t$ if not `absolute`.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
@@ -40,6 +28,8 @@ class L0Norm(AbstractMetric[_L0NormState]):
     - `threshold`: an activation counts if it is beyond this.
     - `absolute`: whether the absolute value is compared with the threshold (AbsTopK), or the
         activation itself, so that negative ones do not count.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or a
     negative threshold.
@@ -58,7 +48,8 @@ class L0Norm(AbstractMetric[_L0NormState]):
 
         A negative activation counts here (as in the torch version's `L0NormMetric` and in SAELens)
         but does not make a feature fire in `FeatureDensity`. NaN counts too, since it is not zero.
-        The torch version sums in float32.
+        The torch version sums in float32. Llamascopium counts positive activations only
+        (`absolute=False`). `l0` of saex is a moving average over steps.
     """
 
     num_components: int | None = eqx.field(static=True, default=None)
@@ -69,32 +60,6 @@ class L0Norm(AbstractMetric[_L0NormState]):
         check_between("threshold", self.threshold, 0.0)
         check_flag("absolute", self.absolute)
 
-    def _init(self) -> _L0NormState:
-        components = self._shape()
-        return _L0NormState(
-            num_active=Count.zeros(components),
-            total_of_squares=Total.zeros(components),
-            num_activation_vectors=Count.zeros(components),
-        )
-
     def _observe(self, batch: Batch) -> Any:
         learned = batch.learned_activations
         return learned.items, learned.sum_per_vector(activity_test(self.threshold, self.absolute))
-
-    def _finish(self, found: Any) -> dict[str, Array]:
-        items, num_active = found
-        return {
-            "num_active": items.sum(num_active),
-            "total_of_squares": items.sum(jnp.square(num_active.astype(jnp.float32))),
-            "num_activation_vectors": items.count(),
-        }
-
-    def _compute(self, state: _L0NormState) -> Float32[Array, "*component"]:
-        return ratio(state.num_active.to_float(), state.num_activation_vectors.to_float())
-
-    def _standard_error(self, state: _L0NormState) -> Float32[Array, "*component"]:
-        return standard_error_of_mean(
-            state.num_active.to_float(),
-            state.total_of_squares.to_float(),
-            state.num_activation_vectors.to_float(),
-        )

@@ -30,7 +30,7 @@ def l1_absolute_loss(
 
     **Returns:** `[*batch, component?]`, float32 (float64 for float64 input).
 
-    **Raises:** `TypeError` for an input that is not floating point.
+    **Raises:** `TypeError` for an input that is not floating point, `ValueError` for a scalar.
 
     !!! Example
 
@@ -42,6 +42,8 @@ def l1_absolute_loss(
     if isinstance(learned_activations, TopKActivations):
         learned_activations = learned_activations.without_padding()
     learned = computable("learned_activations", learned_activations)
+    if learned.ndim == 0:
+        raise ValueError("learned_activations: expected an axis of learned features, got shape ().")
     # Not jnp.abs, whose gradient at zero is 1: most learned activations are zero.
     return jnp.sum(learned * jnp.sign(learned), axis=-1)
 
@@ -65,6 +67,8 @@ class L1AbsoluteLoss(AbstractMean):
 
     - `num_components`: size of the component axis; `None` if there is none.
     - `decoder_weighted`: whether to weight by `decoder_norms`.
+    - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
+        the first batch axis.
 
     **Raises:** `ValueError` for a `num_components` that is not a positive integer or `None`, or for
     `decoder_norms` of another shape.
@@ -84,6 +88,7 @@ class L1AbsoluteLoss(AbstractMean):
         The torch version's `L1AbsoluteLoss` keeps a plain float32 sum; its `keep_batch_dim=True` is
         the function `l1_absolute_loss` here. SAELens reports the sum without weights as `l1`. A sum
         without absolute values, which some tools call L1, cancels where activations have signs.
+        `l1` of activation-extract and `sparsity_loss` of Llamascopium have the coefficient in them.
 
     ??? cite "Reference"
 

@@ -1,5 +1,7 @@
 """How many times each learned feature fired."""
 
+from typing import ClassVar
+
 import equinox as eqx
 from jaxtyping import Array, Int
 
@@ -45,6 +47,7 @@ class NeuronFiredCount(AbstractFiringMetric):
     """
 
     threshold: float = eqx.field(static=True, default=0.0)
+    _per_learned_feature: ClassVar = ("",)
 
     def _compute(self, state: FiringCounts) -> Int[Array, "*component learned_feature"]:
         return state.num_fired.to_int()

@@ -1,0 +1,206 @@
+"""A ratio of two sums, and how far chance may have moved it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int32
+
+from .._arrays import AxisName, ratio
+from .accumulator import AbstractAccumulator
+from .added import AbstractRecord, check_array, check_record
+from .count import Count
+from .gather import merge_devices
+from .total import Total
+
+
+class RatioOfSumsRecord(AbstractRecord):
+    r"""What one batch adds to `RatioOfSums`: sums over its units.
+
+    A unit $u$ has a numerator $a_{ui}$ and a denominator $b_{ui}$ for each component $i$, both 0
+    where it is masked out. With a reference $\rho_i$ near $\sum_u a_{ui} / \sum_u b_{ui}$, its
+    residual is $r_{ui} = a_{ui} - \rho_i b_{ui}$. `sums` are $\sum_u a_{ui}$, $\sum_u b_{ui}$ and
+    $\sum_u r_{ui}$. `products` are $\sum_u r_{ui} r_{uj}$, $\sum_u r_{ui} b_{uj}$ and
+    $\sum_u b_{ui} b_{uj}$.
+    """
+
+    num_units: Int32[Array, "*component"]
+    reference: Float32[Array, "*component"]
+    sums: Float32[Array, "sum=3 *component"]
+    products: Float32[Array, "product=3 *component_and_component"]
+
+    def combine(self, later: "RatioOfSumsRecord") -> "RatioOfSumsRecord":
+        """The units of both batches, about a reference near the ratio of all."""
+        reference = _slope_of_both(self.reference, self.products, later.reference, later.products)
+        mine, theirs = self._about(reference), later._about(reference)
+        return RatioOfSumsRecord(
+            num_units=self.num_units + later.num_units,
+            reference=reference,
+            sums=mine.sums + theirs.sums,
+            products=mine.products + theirs.products,
+        )
+
+    def _about(self, reference: Float32[Array, "*component"]) -> "RatioOfSumsRecord":
+        """The same units, about another reference."""
+        sums, products = _changes(self.sums, self.products, reference - self.reference)
+        return RatioOfSumsRecord(
+            self.num_units, reference, self.sums + sums, self.products + products
+        )
+
+
+class RatioOfSums(AbstractAccumulator):
+    r"""The ratio of two sums over units, and how the units scatter about it, per component.
+
+    $$R_i = \frac{\sum_u a_{ui}}{\sum_u b_{ui}} \qquad \text{Cov}(R_i, R_j) = \frac{G}{G - 1}
+    \frac{\sum_u (a_{ui} - R_i b_{ui}) (a_{uj} - R_j b_{uj})}{\sum_u b_{ui} \sum_u b_{uj}}$$
+
+    over $G$ units. A mean is the ratio with $b_{ui} = 1$. Products are kept of residuals about a
+    reference near the ratio, which moves as units are added: no difference of large sums is taken,
+    and a spread of a millionth of the mean is resolved.
+
+    A batch adds a `RatioOfSumsRecord`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> record = jsm.RatioOfSumsRecord(  # the mean of 999 and 1001
+        ...     num_units=jnp.asarray(2, jnp.int32),
+        ...     reference=jnp.asarray(1000.0),
+        ...     sums=jnp.array([2000.0, 2.0, 0.0]),
+        ...     products=jnp.array([2.0, 0.0, 2.0]),
+        ... )
+        >>> mean = jsm.RatioOfSums.zeros(()).add(record)
+        >>> print(mean.value(), mean.covariance())
+        1000.0 1.0
+
+    ??? cite "Reference"
+
+        W. G. Cochran, Sampling Techniques, 3rd edition, 1977, chapter 6. T. F. Chan, G. H. Golub,
+        R. J. LeVeque, Updating formulae and a pairwise algorithm for computing sample variances,
+        1979, for the update of a mean; here it is weighted and of several components.
+    """
+
+    num_units: Count
+    reference: Float32[Array, "*component"]
+    sums: Total
+    products: Total
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...]) -> "RatioOfSums":
+        """No units seen, for the given shape `[component?]`."""
+        return cls(
+            num_units=Count.zeros(shape),
+            reference=jnp.zeros(shape, jnp.float32),
+            sums=Total.zeros((3, *shape)),
+            products=Total.zeros((3, *shape, *shape)),
+        )
+
+    def _check(self, added: Any) -> None:
+        check_record(added, "RatioOfSums", RatioOfSumsRecord)
+        check_array(added.num_units, "RatioOfSums", self.reference.shape, jnp.int32)
+        check_array(added.reference, "RatioOfSums", self.reference.shape, jnp.float32)
+        check_array(added.sums, "RatioOfSums", self.sums.high.shape, jnp.float32)
+        check_array(added.products, "RatioOfSums", self.products.high.shape, jnp.float32)
+
+    def _add(self, added: Any, axis_name: AxisName | None) -> "RatioOfSums":
+        sums, products = (
+            Total(each, jnp.zeros_like(each)) for each in (added.sums, added.products)
+        )
+        num_units = Count.zeros(added.num_units.shape).add(added.num_units)
+        batch = RatioOfSums(num_units, added.reference, sums, products)
+        return self.merge(batch if axis_name is None else batch.all_reduce(axis_name))
+
+    def merge(self, later: "RatioOfSums") -> "RatioOfSums":
+        """The units of both, about a reference near the ratio of all."""
+        return _merged(self, later)
+
+    def all_reduce(self, axis_name: AxisName) -> "RatioOfSums":
+        """The units of all devices together."""
+        return merge_devices(self, axis_name)
+
+    def value(self) -> Float32[Array, "*component"]:
+        """The ratio of the sums; NaN where no units were seen."""
+        numerator, denominator, _ = self.sums.to_float()
+        return ratio(numerator, denominator)
+
+    def covariance(self) -> Float32[Array, "*component_and_component"]:
+        """The covariance of the ratios of any two components, by the delta method.
+
+        It is NaN for components that never saw a unit together, and for fewer than two units.
+        """
+        sums, products = self.sums.to_float(), self.products.to_float()
+        _, denominator, residual = sums
+        # About the ratio itself. It is known from the reference to more digits than float32 has.
+        of_residuals, _, of_denominators = (
+            products + _changes(sums, products, residual / denominator)[1]
+        )
+        num_units = self.num_units.to_float()
+        # A single unit has no spread.
+        correction = jnp.where(num_units > 1, num_units / (num_units - 1), jnp.float32(jnp.nan))
+        covariance = of_residuals * jnp.sqrt(jnp.multiply.outer(correction, correction))
+        covariance = covariance / jnp.multiply.outer(denominator, denominator)
+        return jnp.where(of_denominators == 0, jnp.float32(jnp.nan), covariance)
+
+    def denominator(self) -> Float32[Array, "*component"]:
+        """The sum of the denominators."""
+        return self.sums.to_float()[1]
+
+    def to_numpy(self) -> np.ndarray:
+        """The ratio, as NumPy float64, on the host."""
+        numerator, denominator, _ = self.sums.to_numpy()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(numerator / denominator)
+
+
+# Traced once for all ratios of the same shape.
+@jax.jit
+def _merged(earlier: RatioOfSums, later: RatioOfSums) -> RatioOfSums:
+    reference = _slope_of_both(
+        earlier.reference, earlier.products.high, later.reference, later.products.high
+    )
+    sums, products = earlier.sums.merge(later.sums), earlier.products.merge(later.products)
+    for one in (earlier, later):
+        change = reference - one.reference
+        more_sums, more_products = _changes(one.sums.high, one.products.high, change)
+        sums, products = sums.add(more_sums), products.add(more_products)
+    return RatioOfSums(earlier.num_units.merge(later.num_units), reference, sums, products)
+
+
+def _slope_of_both(
+    one: Float32[Array, "*component"],
+    products: Float32[Array, "product=3 *component_and_component"],
+    other: Float32[Array, "*component"],
+    other_products: Float32[Array, "product=3 *component_and_component"],
+) -> Float32[Array, "*component"]:
+    """The slope of numerators over denominators by least squares: residuals are least there."""
+    weight, other_weight = _diagonal(products[2]), _diagonal(other_products[2])
+    residual = _diagonal(products[1]) + _diagonal(other_products[1]) + (other - one) * other_weight
+    total = weight + other_weight
+    return one + jnp.where(total > 0, residual / jnp.where(total > 0, total, 1), 0)
+
+
+def _changes(
+    sums: Float32[Array, "sum=3 *component"],
+    products: Float32[Array, "product=3 *component_and_component"],
+    shift: Float32[Array, "*component"],
+) -> tuple[
+    Float32[Array, "sum=3 *component"], Float32[Array, "product=3 *component_and_component"]
+]:
+    """What a shift of the reference adds to the sums and to the products."""
+    of_one = jnp.multiply.outer(shift, jnp.ones_like(shift))
+    of_other, (_, mixed, of_denominators) = of_one.T, products
+    of_residuals = of_one * of_other * of_denominators - of_other * mixed - of_one * mixed.T
+    zeros = jnp.zeros_like(shift)
+    return (
+        jnp.stack([zeros, zeros, -shift * sums[1]]),
+        jnp.stack([of_residuals, -of_one * of_denominators, jnp.zeros_like(of_denominators)]),
+    )
+
+
+def _diagonal(
+    products: Float32[Array, "*component_and_component"],
+) -> Float32[Array, "*component"]:
+    """The products of each component with itself."""
+    return jnp.diagonal(products) if products.ndim else products
