@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, PyTree
 
+Size: TypeAlias = Any  # an int, or a symbol of `jax.export`
 AxisName: TypeAlias = str | tuple[str, ...]
 
 
@@ -103,6 +104,11 @@ def at_least_float32(array: Array) -> Array:
 def computable(name: str, value: Any) -> Float[Array, "..."]:
     """The input in a dtype in which it may be subtracted, squared and summed."""
     return at_least_float32(as_floating(name, value))
+
+
+def is_static(*sizes: Size) -> bool:
+    """Whether all sizes are numbers, and none is a symbol of `jax.export`."""
+    return all(isinstance(size, int) for size in sizes)
 
 
 def sharded_as(array: Array) -> dict[str, Any]:

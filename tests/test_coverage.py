@@ -122,6 +122,7 @@ def test_intervals_contain_the_truth_as_often_as_they_say(name, clusters):
             assert 0.94 <= portion <= 0.96, (metric, portions, of_difference)
 
 
+@pytest.mark.exhaustive
 def test_tokens_of_one_text_are_not_independent():
     """What `clusters="items"` gives for texts: intervals that are too narrow."""
     keys = jax.random.split(jax.random.key(0), NUM_EVALUATIONS)
@@ -130,6 +131,7 @@ def test_tokens_of_one_text_are_not_independent():
         assert np.all(portion_covered(values[metric], errors[metric], truth) < 0.9), metric
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SIMULATIONS)
 def test_the_truth_is_true(name):
     """The mean of all values is what the formulas say.

@@ -91,8 +91,13 @@ def spread(mask, array):
     return mask.reshape(*mask.shape, *(1,) * (array.ndim - mask.ndim))
 
 
-@pytest.mark.parametrize("num_components", [None, 3])
-@pytest.mark.parametrize("clusters", CLUSTERS)
+@pytest.mark.parametrize(
+    ("clusters", "num_components"),
+    all_of(
+        [(clusters, c) for clusters in CLUSTERS for c in (None, 3)],
+        by_default=[("items", None), ("prompts", 3)],
+    ),
+)
 def test_covariances_are_those_of_the_delta_method(clusters, num_components):
     inputs, mask = draw(num_components)
     metrics = build(num_components, clusters)
@@ -104,7 +109,7 @@ def test_covariances_are_those_of_the_delta_method(clusters, num_components):
         np.testing.assert_allclose(error, np.sqrt(diagonal), rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("clusters", CLUSTERS)
+@pytest.mark.parametrize("clusters", all_of(CLUSTERS, by_default=["prompts"]))
 def test_errors_are_the_spread_of_resampled_units(clusters):
     """The bootstrap draws texts, or items, again, with replacement, 1000 times."""
     inputs, mask = draw(None, texts=150)
@@ -141,7 +146,7 @@ def test_the_error_of_a_single_unit_is_nan():
         assert np.isnan(error), name
 
 
-@pytest.mark.parametrize("clusters", CLUSTERS)
+@pytest.mark.parametrize("clusters", all_of(CLUSTERS, by_default=["prompts"]))
 def test_the_cut_into_batches_and_the_order_of_merging_do_not_matter(clusters):
     inputs, mask = draw(2)
     metrics = build(2, clusters)
@@ -166,7 +171,7 @@ def test_the_cut_into_batches_and_the_order_of_merging_do_not_matter(clusters):
 
 
 @pytest.mark.parametrize("check_vma", all_of([True, False], by_default=[True]))
-@pytest.mark.parametrize("way", ["axis_name", "all_reduce"])
+@pytest.mark.parametrize("way", all_of(["axis_name", "all_reduce"], by_default=["axis_name"]))
 def test_the_cut_over_devices_does_not_matter(way, check_vma):
     inputs, mask = draw(2, texts=64)
     metrics = build(2, "prompts")

@@ -123,7 +123,7 @@ def test_a_latent_without_a_match_is_never_right():
             jsm.TopKActivations(jnp.ones((4, 1)), jnp.ones((4, 1), jnp.int32), 3),
             jnp.ones((4, 3)),
             TypeError,
-            "learned_activations: expected an array of floating-point dtype, got a TopKActivations",
+            "learned_activations: LatentClassification expects an array here, with an entry",
         ),
     ],
     ids=["not aligned", "another number", "no truth", "boolean truth", "TopK"],

@@ -136,7 +136,7 @@ WAYS_AND_MASKS = [
     ("way", "masked"),
     all_of(
         WAYS_AND_MASKS,
-        by_default=[("sharded", False), *((way, True) for way in WAYS)],
+        by_default=[("sharded", False), ("one device", True), ("shard_map", True)],
     ),
 )
 def test_metrics(way, masked, dtype, num_items):

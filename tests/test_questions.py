@@ -60,7 +60,7 @@ def test_the_order_of_questions_does_not_matter():
     class Shuffled(jsm.AbstractMetric):
         def _init(self):
             sums = {name: jsm.Count.zeros((FEATURES,)) for name in functions}
-            return sums | {"total": jsm.Total.zeros((FEATURES,)), "l0": jsm.Count.zeros(())}
+            return sums | {"total": jsm.Total.zeros((FEATURES,)), "l0": jsm.Total.zeros(())}
 
         def _observe(self, batch):
             learned = batch.learned_activations
@@ -78,8 +78,9 @@ def test_the_order_of_questions_does_not_matter():
             }
 
         def _compute(self, state):
-            ints = {n: s.to_int() for n, s in state.items() if n != "total"}
-            return ints | {"total": state["total"].to_float()}
+            totals = ("total", "l0")
+            counts = {n: s.to_int() for n, s in state.items() if n not in totals}
+            return counts | {name: state[name].to_float() for name in totals}
 
     metric = Shuffled()
     wanted = {name: np.asarray(f(ACTS)).sum(0) for name, f in functions.items()}
@@ -204,7 +205,7 @@ def test_activations_by_name_are_arrays_whoever_asked_before():
 
     both = jsm.MetricCollection({"density": jsm.FeatureDensity(FEATURES), "by name": ByName()})
     for metric in (ByName(), both):
-        with pytest.raises(TypeError, match="learned_activations: expected an array"):
+        with pytest.raises(TypeError, match="learned_activations: ByName expects an array"):
             metric.update(metric.init(), learned_activations=TOP_K)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32, Int32, PyTree
 
-from .._arrays import AxisName, map_nodes, nodes_of
+from .._arrays import AxisName, is_static, map_nodes, nodes_of
 from .at_indices import scatter_max
 from .gather import gather
 from .sum_at_indices import sum_at_indices
@@ -47,7 +47,8 @@ class Scattered(eqx.Module):
     def is_few(self, axis_name: AxisName | None) -> bool:
         """Whether there are fewer additions, on all devices together, than features."""
         num_devices = 1 if axis_name is None else lax.axis_size(axis_name)
-        return num_devices * self.indices.shape[-1] < self.size
+        num_entries = self.indices.shape[-1]
+        return is_static(num_entries) and num_devices * num_entries < self.size
 
     def gathered(self, axis_name: AxisName | None) -> "Scattered":
         """The additions of all devices together."""

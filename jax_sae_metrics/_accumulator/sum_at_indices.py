@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32, Int32
 
+from .._arrays import is_static
 from .at_indices import scatter_add, scatter_max, take
 
 # Numbers are scaled to 4 at most: their whole parts are exact in float32, and added up in int32.
@@ -21,7 +22,8 @@ def sum_at_indices(
     integers, in units that suit the largest value at its index. What they leave is added as floats.
     """
     zeros = jnp.zeros((*indices.shape[:-1], size), values.dtype)
-    if values.dtype == jnp.int32:
+    # How many bits there are for one number follows from how many numbers there are.
+    if values.dtype == jnp.int32 or not is_static(indices.shape[-1]):
         return scatter_add(zeros, indices, values)
     sizes = jnp.where(jnp.isfinite(values), jnp.abs(values), jnp.zeros_like(values))
     _, exponent = jnp.frexp(scatter_max(zeros, indices, sizes))

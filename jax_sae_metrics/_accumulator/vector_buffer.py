@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32
 
-from .._arrays import AxisName
+from .._arrays import AxisName, is_static
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
 from .gather import gather
@@ -94,7 +94,10 @@ def _append(
     capacity = values.shape[-1]
     num_valid = jnp.cumsum(valid, dtype=jnp.int32)
     rank = jnp.arange(capacity, dtype=jnp.int32) - num_filled + 1
-    source = jnp.searchsorted(num_valid, rank)
+    if is_static(*valid.shape):
+        source = jnp.searchsorted(num_valid, rank)
+    else:  # JAX searches no array of unknown size
+        source = jnp.sum(num_valid[None] < rank[:, None], axis=1, dtype=jnp.int32)
     wanted = (rank >= 1) & (rank <= num_valid[-1])
     taken = jnp.take(vectors, source, axis=-1, mode="clip")
     filled = jnp.minimum(num_filled + num_valid[-1], capacity)

@@ -146,7 +146,7 @@ class DenseActivations(AbstractActivations):
         self.check(reduction)
         happened = values_of(reduction, Vectors(self.arrays, self.items.mask))
         in_prompt = jnp.any(happened, axis=1)
-        return plain_sum(in_prompt, (0,), len(in_prompt))
+        return plain_sum(in_prompt, (0,), in_prompt.shape[0])
 
     def all_vectors(self) -> VectorRecord:
         """The vectors of the only input, in order, for a `VectorBuffer`."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._arrays import (
     AxisName,
+    Size,
     as_array,
     as_boolean,
     as_floating,
@@ -47,7 +48,7 @@ class Inputs:
         # Metrics that ask for the same thing get the same object.
         self.activations: dict[Any, AbstractActivations] = {}
         self.constants: dict[str, Array] = {}
-        self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[int, ...]]] = {}
+        self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[Size, ...]]] = {}
         self._given = {name: value for name, value in given.items() if value is not None}
         self.read: set[str] = set()
 
@@ -253,7 +254,7 @@ class Batch:
         return Items(item_shape, components, mask), tuple(arrays.values())
 
     def _mask(
-        self, item_shape: tuple[int, ...], names: tuple[str, ...]
+        self, item_shape: tuple[Size, ...], names: tuple[str, ...]
     ) -> Bool[Array, "*items_and_component"] | None:
         given = {name: value for name in names if (value := self.inputs.get(name)) is not None}
         if not given:

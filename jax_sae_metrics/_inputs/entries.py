@@ -77,8 +77,9 @@ class EntriesOfActivations(AbstractActivations):
         values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
         indices = unsharded(self.top_k.indices).astype(jnp.int32)
         *batch, k = values.shape
-        flat = (math.prod(batch), k)
-        vectors = jnp.zeros((flat[0], self.num_features), jnp.float32)
+        num_vectors = math.prod(batch)
+        vectors = jnp.zeros((num_vectors, self.num_features), jnp.float32)
+        flat = (num_vectors, k)
         vectors = scatter_add(vectors, indices.reshape(flat), values.reshape(flat))
         return as_record(vectors.reshape(*batch, self.num_features), self.items)
 

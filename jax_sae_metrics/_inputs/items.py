@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int32, Shaped
 
+from .._arrays import Size, is_static
 from .._reductions import plain_sum
 
 
@@ -16,7 +17,7 @@ class Items(eqx.Module):
     What is masked out adds nothing to a count or a sum, not even where it is NaN.
     """
 
-    shape: tuple[int, ...] = eqx.field(static=True)
+    shape: tuple[Size, ...] = eqx.field(static=True)
     component_shape: tuple[int, ...] = eqx.field(static=True)
     mask: Bool[Array, "*item_and_component"] | None
 
@@ -28,7 +29,10 @@ class Items(eqx.Module):
     def count(self) -> Int32[Array, "*component"]:
         """The number of unmasked items, per component."""
         if self.mask is None:
-            return jnp.full(self.component_shape, math.prod(self.shape), jnp.int32)
+            size = math.prod(self.shape)
+            if is_static(size):
+                return jnp.full(self.component_shape, size, jnp.int32)
+            return jnp.broadcast_to(jnp.asarray(size, jnp.int32), self.component_shape)
         return plain_sum(self.mask, self._axes, math.prod(self.shape))
 
     def sum(self, per_item: Shaped[Array, "..."]) -> Array:

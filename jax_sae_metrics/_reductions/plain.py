@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from .._arrays import Size, is_static
 from .reduction import Reduction, Vectors
 from .values import lowest, values_of
 
@@ -31,18 +32,18 @@ def reduce_at_once(
     return [reduce(index, reduction) for index, reduction in enumerate(reductions)]
 
 
-def plain_reduce(values: Array, is_maximum: bool, axes: tuple[int, ...], highest: int) -> Array:
+def plain_reduce(values: Array, is_maximum: bool, axes: tuple[int, ...], highest: Size) -> Array:
     """The sum or the maximum; integers are at most `highest`."""
     if not is_maximum:
         return plain_sum(values, axes, highest)
     dtype = jnp.int32 if values.dtype == jnp.int32 else jnp.float32
     initial = lowest(values.dtype).item()  # 0 for positions, as int32 and as float32
-    if dtype == jnp.int32 and highest <= _MAX_FLOAT_COUNT:
+    if dtype == jnp.int32 and _is_exact(highest):
         values = values.astype(jnp.float32)
     return jnp.max(values, axes, initial=initial).astype(dtype)
 
 
-def plain_sum(values: Array, axes: tuple[int, ...], highest: int) -> Array:
+def plain_sum(values: Array, axes: tuple[int, ...], highest: Size) -> Array:
     """The sum of floats as float32, or the sum of integers or count of booleans as int32.
 
     Counts, at most `highest`, are added as float32 wherever that is exact: sums of one dtype become
@@ -52,5 +53,9 @@ def plain_sum(values: Array, axes: tuple[int, ...], highest: int) -> Array:
     if jnp.issubdtype(values.dtype, jnp.floating):
         return lax.reduce_sum(values, axes).astype(jnp.float32)
     is_count = values.dtype != jnp.int32
-    dtype = jnp.float32 if is_count and highest <= _MAX_FLOAT_COUNT else jnp.int32
+    dtype = jnp.float32 if is_count and _is_exact(highest) else jnp.int32
     return lax.reduce_sum(values.astype(dtype), axes).astype(jnp.int32)
+
+
+def _is_exact(highest: Size) -> bool:
+    return is_static(highest) and highest <= _MAX_FLOAT_COUNT

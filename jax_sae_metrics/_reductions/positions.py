@@ -5,12 +5,12 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
-from .._arrays import unsharded
+from .._arrays import Size, unsharded
 from .values import flatten_items
 
 
 def item_positions(
-    item_shape: tuple[int, ...],
+    item_shape: tuple[Size, ...],
     component_shape: tuple[int, ...],
     mask: Bool[Array, "*item_and_component"] | None,
 ) -> Int32[Array, "*item_and_component"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32
 
-from .._arrays import AxisName
+from .._arrays import AxisName, Size, is_static
 from .centre import Deviation, near_mean
 from .cpu import reduce_in_blocks
 from .gpu import reduce_in_tiles
@@ -47,14 +47,19 @@ def reduce_all(
         results = _in_one_read(ready, arrays, mask, num_item_axes)
         found.update((r.key, result) for r, result in zip(missing, results, strict=True))
 
-    for key, centre in of_kind("centre").items():
-        found[key] = near_mean(centre.function, arrays, mask, num_item_axes, axis_name)
-    if offsets := of_kind("offset"):
-        deviations = {key: _deviation_of(offset) for key, offset in offsets.items()}
-        find(deviations.values())
+    def find_means(sums: dict[Any, Reduction]) -> None:
+        find(sums.values())
         num_items = _num_items(arrays[0].shape, mask, num_item_axes)
-        for key, deviation in deviations.items():
-            found[key] = _mean(found[deviation.key], num_items, axis_name)
+        found.update((k, _mean(found[s.key], num_items, axis_name)) for k, s in sums.items())
+
+    if is_static(*arrays[0].shape):
+        for key, centre in of_kind("centre").items():
+            found[key] = near_mean(centre.function, arrays, mask, num_item_axes, axis_name)
+    elif centres := of_kind("centre"):
+        # Of an unknown number of items, none can be picked.
+        find_means({k: Reduction("sum_per_feature", c.function) for k, c in centres.items()})
+    if offsets := of_kind("offset"):
+        find_means({key: _deviation_of(offset) for key, offset in offsets.items()})
     find(reductions)
     return [found[reduction.key] for reduction in reductions]
 
@@ -73,11 +78,11 @@ def _deviation_of(offset: Reduction) -> Reduction:
 
 
 def _num_items(
-    shape: tuple[int, ...], mask: Bool[Array, "*item_and_component"] | None, num_item_axes: int
+    shape: tuple[Size, ...], mask: Bool[Array, "*item_and_component"] | None, num_item_axes: int
 ) -> Float32[Array, "*component"]:
     if mask is None:
-        count = math.prod(shape[:num_item_axes])
-        return jnp.full(shape[num_item_axes:-1], count, jnp.float32)
+        count = jnp.asarray(math.prod(shape[:num_item_axes]), jnp.float32)
+        return jnp.broadcast_to(count, shape[num_item_axes:-1])
     return plain_sum(mask, tuple(range(num_item_axes)), mask.size).astype(jnp.float32)
 
 
@@ -107,8 +112,9 @@ def _in_one_read(
         shape = arrays[0].shape
         positions = item_positions(shape[:num_item_axes], shape[num_item_axes:-1], mask)
     vectors = Vectors(arrays, mask, positions)
-    # Explicitly sharded axes cannot be cut into blocks or tiles.
-    if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
+    # Explicitly sharded axes, and those of unknown size, cannot be cut into blocks or tiles.
+    is_explicit = jax.typeof(arrays[0]).sharding.mesh.explicit_axes
+    if is_explicit or not is_static(*arrays[0].shape):
         return reduce_at_once(reductions, vectors, num_item_axes)
     forms = {p: functools.partial(f, num_item_axes=num_item_axes) for p, f in _FORMS.items()}
     return lax.platform_dependent(reductions, vectors, **forms)
