@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Float32, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 Size: TypeAlias = Any  # an int, or a symbol of `jax.export`
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -171,11 +171,14 @@ def as_written(rounded: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def ratio(
-    numerator: Float32[Array, "*shape"], denominator: Float32[Array, "*#shape"]
-) -> Float32[Array, "*shape"]:
+    numerator: Float[Array, "*shape"], denominator: Float[Array, "*#shape"]
+) -> Float[Array, "*shape"]:
     """The correctly rounded quotient: n / n is 1, and 0 / 0 is NaN.
 
-    Where one value divides many, XLA would multiply by its reciprocal instead, and 41 / 41 would
-    be 0.99999994.
+    It is NaN over a sum that overflowed, which would make it 0. Where one value divides many, XLA
+    would multiply by its reciprocal instead, and 41 / 41 would be 0.99999994.
     """
+    denominator = jnp.where(
+        jnp.isinf(denominator), jnp.full_like(denominator, jnp.nan), denominator
+    )
     return numerator / lax.optimization_barrier(jnp.broadcast_to(denominator, numerator.shape))

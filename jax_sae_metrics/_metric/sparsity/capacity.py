@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Float32
 
 from ..._accumulator import VectorBuffer, VectorRecord
-from ..._arrays import computable, unsharded
+from ..._arrays import computable, ratio, unsharded
 from ..._configuration import check_size
 from ..._core import AbstractMetric
 from ..._inputs import Batch
@@ -121,5 +121,7 @@ def _capacities(
 ) -> Float[Array, "*component vector"]:
     vectors = unsharded(vectors)
     products = jnp.einsum("...fn,...fm->...nm", vectors, vectors, precision=lax.Precision.HIGHEST)
-    squared = jnp.square(products)
-    return jnp.diagonal(squared, axis1=-2, axis2=-1) / jnp.sum(squared, axis=-1)
+    own = jnp.diagonal(products, axis1=-2, axis2=-1)
+    # Divided first: fourth powers of activations would be 0, or infinite, far earlier than squares.
+    shared = jnp.sum(jnp.square(ratio(products, own[..., None])), axis=-1)
+    return ratio(jnp.ones_like(own), shared)

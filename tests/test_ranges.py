@@ -1,0 +1,142 @@
+"""Activations of any scale: what is reported is right, infinite or NaN, but no other number."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jax_sae_metrics as jsm
+from metric_case import UNBATCHED, by_name, draw_inputs, expected
+from metric_cases import LEAF_CASES
+from selection import all_of
+from subjects import own
+
+SHAPE = (150, 2)
+SMALLEST_NORMAL = 2.0**-126
+# Powers of ten.
+SCALES = {
+    "ends of ranges": (-30, -16, -7, -1, 0, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 30),
+    "every power": tuple(range(-30, 31)),
+}
+which_scales = pytest.mark.parametrize("which", all_of(SCALES, by_default=["ends of ranges"]))
+
+# The lowest and the highest scale at which a number is right, as `docs/definitions.md` has it.
+ANY, SQUARED, SQUARED_TWICE = (-30, 30), (-16, 16), (-7, 7)
+# A square that is too small for float32 is rightly 0.
+ARE_SQUARES = (-30, 16)
+RANGES_OF_VALUES = {
+    "ActivationStatistics": ARE_SQUARES,
+    "ActivationStatistics threshold": ARE_SQUARES,
+    "Capacity": SQUARED,
+    "CosineSimilarity": SQUARED,
+    "ExplainedVariance": SQUARED,
+    "ExplainedVariance per_dimension_mean": SQUARED,
+    "ExplainedVariance residual_variance": SQUARED,
+    "ExplainedVariance scalar_mean": SQUARED,
+    "ExplainedVariance uncentered": SQUARED,
+    "FractionVarianceUnexplained": SQUARED,
+    "KLDivergenceScore": (-1, 30),
+    "KLDivergenceScore mean ablation": (-1, 30),
+    "L2Norm": SQUARED,
+    "L2NormRatio": SQUARED,
+    "L2ReconstructionLoss": ARE_SQUARES,
+    "L2ReconstructionLoss sum": ARE_SQUARES,
+    "LegacyExplainedVariance": SQUARED,
+    "RelativeReconstructionBias": SQUARED,
+    "SparseAutoencoderLoss": ARE_SQUARES,
+}
+VALUES = [case for case in LEAF_CASES if case.name not in ("NormalizedMSE", "OutlierSeverity")]
+# With the power of the scale that an error bar is proportional to.
+RANGES_OF_ERRORS = {
+    "ActivationStatistics": (1, SQUARED),
+    "CosineSimilarity": (0, SQUARED),
+    "FeatureDensity": (0, ANY),
+    "L0Norm": (0, ANY),
+    "L1AbsoluteLoss": (1, SQUARED),
+    "L1AbsoluteLoss decoder_weighted": (1, SQUARED),
+    "L2Norm": (1, SQUARED),
+    "L2NormRatio": (0, SQUARED),
+    "L2ReconstructionLoss": (2, SQUARED_TWICE),
+    "L2ReconstructionLoss sum": (2, SQUARED_TWICE),
+    "LegacyExplainedVariance": (0, SQUARED),
+    "LossIncrease": (1, SQUARED),
+    "ModelLoss": (1, SQUARED),
+    "ModelLoss mean ablation": (1, SQUARED),
+    "TopOneAgreement": (0, ANY),
+}
+ERRORS = [case for case in LEAF_CASES if case.name in RANGES_OF_ERRORS]
+
+
+def factor(scale):
+    """A power of 2 near the power of 10: the numbers differ in nothing but their exponents."""
+    return 2.0 ** round(scale * np.log2(10))
+
+
+def at_scales(cases, scales):
+    """The inputs of all cases, with a leading axis over scales."""
+    inputs = draw_inputs({name for case in cases for name in case.inputs}, SHAPE, None)
+    factors = np.array([factor(scale) for scale in scales])
+    for name, values in inputs.items():
+        times = np.ones_like(factors) if name in UNBATCHED else factors
+        times = times.reshape(-1, *(1,) * values.ndim)
+        inputs[name] = (times * values.astype(float)).astype(np.float32)
+        assert np.isfinite(inputs[name]).all()
+    return inputs
+
+
+def of_collection(cases, read, inputs):
+    """Values or error bars of all cases at once, each with a leading axis over scales."""
+    metrics = jsm.MetricCollection({case.name: case.build(None) for case in cases})
+
+    def run(inputs):
+        return read(metrics, metrics.update(metrics.init(), **inputs))
+
+    found = jax.jit(jax.vmap(run))(jax.tree.map(jnp.asarray, inputs))
+    return {case.name: own(found, case.name) for case in cases}
+
+
+def assert_right(got, want, rtol, in_range, about):
+    """Within the range, a number is right; beyond its upper end, it is right or not finite."""
+    got, want = np.asarray(got, float), np.asarray(want, float)
+    is_right = np.isclose(got, want, rtol=rtol, atol=SMALLEST_NORMAL)
+    # What float32 cannot hold is not finite.
+    must_show = in_range & (np.abs(want) <= np.finfo(np.float32).max)
+    wrong = ~is_right & (must_show | np.isfinite(got))
+    assert not any(wrong.ravel()), f"{about}: got {got[wrong][:3]}, right is {want[wrong][:3]}"
+
+
+@which_scales
+def test_values(which):
+    scales = SCALES[which]
+    inputs = at_scales(VALUES, scales)
+    found = of_collection(VALUES, lambda metrics, state: metrics.compute(state), inputs)
+    for case in VALUES:
+        lowest, highest = RANGES_OF_VALUES.get(case.name, ANY)
+        for index, scale in enumerate(scales):
+            if scale < lowest:
+                continue
+            batch = {name: inputs[name][index] for name in case.inputs}
+            with np.errstate(over="ignore"):  # a perplexity
+                wanted = expected(case, [batch], None)
+            for name, want in wanted.items():
+                got, about = found[case.name][name][index], f"{case.name} {name} at 1e{scale}"
+                assert_right(got, want, max(1e-5, case.rtol), scale <= highest, about)
+
+
+@which_scales
+def test_error_bars(which):
+    """Error bars are tested elsewhere at scale 1. Others are that, times a power of the scale."""
+    scales = SCALES[which]
+    read = lambda metrics, state: metrics.standard_error(state)  # noqa: E731
+    found = of_collection(ERRORS, read, at_scales(ERRORS, scales))
+    for case in ERRORS:
+        power, (lowest, highest) = RANGES_OF_ERRORS[case.name]
+        for name, errors in by_name(found[case.name]).items():
+            of_one = np.asarray(errors, float)[scales.index(0)]
+            for got, scale in zip(errors, scales, strict=True):
+                if scale >= lowest:
+                    want, about = (
+                        of_one * factor(scale) ** power,
+                        f"{case.name} {name} at 1e{scale}",
+                    )
+                    assert_right(got, want, 1e-5, scale <= highest, about)
