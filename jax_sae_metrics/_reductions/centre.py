@@ -67,7 +67,8 @@ def near_mean(
     masked out, and exactly the common value where all values are equal.
     """
     if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
-        return _mean_of_all(function, arrays, mask, num_item_axes)
+        mean, count = _mean_of_all(function, arrays, mask, num_item_axes)
+        return _over_devices(mean, count, axis_name)
     flat, flat_mask = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
     num_items = len(flat[0])
     if num_items == 0:
@@ -117,13 +118,14 @@ def _mean_of_all(
     arrays: tuple[Float[Array, "..."], ...],
     mask: Bool[Array, "*item_and_component"] | None,
     num_item_axes: int,
-) -> Float32[Array, "*component feature"]:
+) -> tuple[Float32[Array, "*component feature"], Float32[Array, "*component 1"]]:
+    """The mean over all items of this device, and their number."""
     # Single rows of explicitly sharded axes cannot be taken.
     values = _values(function, arrays, mask)
     items = tuple(range(num_item_axes))
     counted = jnp.ones(values.shape[:-1], bool) if mask is None else mask
-    count = jnp.maximum(plain_sum(counted, items, counted.size), 1).astype(jnp.float32)
-    return plain_sum(values, items, counted.size) / count[..., None]
+    count = plain_sum(counted, items, counted.size).astype(jnp.float32)[..., None]
+    return plain_sum(values, items, counted.size) / jnp.maximum(count, 1), count
 
 
 def _values(
