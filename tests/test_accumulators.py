@@ -227,6 +227,26 @@ def test_total_of_what_is_not_finite(values, expected):
     np.testing.assert_array_equal(total.to_numpy(), expected)
 
 
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.tuples(*[st.floats(-8, 8, width=32)] * 5), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_what_saw_no_units_does_not_move_a_ratio_of_sums_by_a_bit(records, first):
+    empty = jsm.RatioOfSums.zeros(())
+    seen = empty
+    for reference, *sums, of_residuals in records:
+        record = jsm.RatioOfSumsRecord(
+            num_units=jnp.int32(4),
+            reference=jnp.float32(reference),
+            sums=jnp.array(sums, jnp.float32),
+            products=jnp.array([of_residuals**2, sums[2], 1 + sums[1] ** 2], jnp.float32),
+        )
+        seen = seen.add(record)
+    merged = empty.merge(seen) if first else seen.merge(empty)
+    jax.tree.map(np.testing.assert_array_equal, merged, seen)
+
+
 def test_vector_buffer_keeps_order_drops_the_masked_and_what_does_not_fit():
     def rows(first, valid):
         values = jnp.arange(first, first + len(valid), dtype=jnp.float32)[None]

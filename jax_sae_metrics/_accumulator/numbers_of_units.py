@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float32, Int32, PyTree
 
 from .._arrays import map_nodes, nodes_of, sharded_whole
-from .ratio_of_sums import RatioOfSumsRecord
+from .ratio_of_sums import RatioOfSumsRecord, least_squares_slope
 
 
 class NumbersOfUnits(eqx.Module):
@@ -39,7 +39,7 @@ def summed(added: PyTree) -> PyTree:
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *group)
         of_group = _records(stacked, group[0].num_units.ndim)
         for index, numbers in enumerate(group):
-            records[id(numbers)] = jax.tree.map(lambda leaf, i=index: leaf[i], of_group)
+            records[id(numbers)] = tuple(field[index] for field in of_group)
     return map_nodes(
         NumbersOfUnits, lambda numbers: RatioOfSumsRecord(*records[id(numbers)]), added
     )
@@ -50,9 +50,8 @@ def _records(stacked: NumbersOfUnits, num_component_axes: int) -> tuple[Array, .
     a, b = stacked.numerators, stacked.denominators
     units = tuple(range(1, a.ndim - num_component_axes))
     numerator, denominator, moment, weight = _sums(units, a, b, a * b, lax.square(b))
-    # The slope by least squares, of which few digits matter: residuals are least there.
-    is_any = weight > 0
-    reference = jnp.where(is_any, moment / jnp.where(is_any, weight, 1), jnp.zeros_like(weight))
+    # Few of its digits matter: it need only be near the ratio.
+    reference = least_squares_slope(moment, weight)
     residuals = a - jnp.expand_dims(reference, units) * b
     if num_component_axes:
         (residual,) = _sums(units, residuals)

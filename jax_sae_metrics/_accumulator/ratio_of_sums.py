@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float32, Int32
 
 from .._arrays import AxisName, ratio
@@ -13,6 +14,9 @@ from .added import AbstractRecord, check_array, check_record
 from .count import Count
 from .gather import merge_devices
 from .total import Total
+
+# Of a number, on average over units. The square of a millionth of it is still normal in float32.
+_SMALLEST_SQUARE = 2.0**-86
 
 
 class RatioOfSumsRecord(AbstractRecord):
@@ -128,19 +132,30 @@ class RatioOfSums(AbstractAccumulator):
     def covariance(self) -> Float32[Array, "*component_and_component"]:
         """The covariance of the ratios of any two components, by the delta method.
 
-        It is NaN for components that never saw a unit together, and for fewer than two units.
+        It is NaN for components that never saw a unit together, for fewer than two units, and where
+        float32 cannot hold the squares of the numbers: beyond 1e19, and below 1e-13.
         """
         sums, products = self.sums.to_float(), self.products.to_float()
-        _, denominator, residual = sums
+        numerator, denominator, residual = sums
         # About the ratio itself. It is known from the reference to more digits than float32 has.
         of_residuals, _, of_denominators = (
             products + _changes(sums, products, residual / denominator)[1]
         )
         num_units = self.num_units.to_float()
+        squared_denominators = _diagonal(of_denominators)
+        squared_numerators = (
+            _diagonal(of_residuals) + squared_denominators * (numerator / denominator) ** 2
+        )
+        smallest = num_units * _SMALLEST_SQUARE
+        is_known = (squared_numerators >= smallest) | (numerator == 0)
+        is_known &= (squared_denominators >= smallest) & jnp.isfinite(denominator)
         # A single unit has no spread.
-        correction = jnp.where(num_units > 1, num_units / (num_units - 1), jnp.float32(jnp.nan))
-        covariance = of_residuals * jnp.sqrt(jnp.multiply.outer(correction, correction))
-        covariance = covariance / jnp.multiply.outer(denominator, denominator)
+        is_known &= num_units > 1
+        divisor = denominator * jnp.sqrt(1 - 1 / num_units)
+        divisor = jnp.where(is_known, divisor, jnp.float32(jnp.nan))
+        of_one = jnp.multiply.outer(divisor, jnp.ones_like(divisor))
+        # XLA would divide by the product of both, which may be larger than float32.
+        covariance = lax.optimization_barrier(of_residuals / of_one) / of_one.T
         return jnp.where(of_denominators == 0, jnp.float32(jnp.nan), covariance)
 
     def denominator(self) -> Float32[Array, "*component"]:
@@ -176,9 +191,18 @@ def _slope_of_both(
 ) -> Float32[Array, "*component"]:
     """The slope of numerators over denominators by least squares: residuals are least there."""
     weight, other_weight = _diagonal(products[2]), _diagonal(other_products[2])
-    residual = _diagonal(products[1]) + _diagonal(other_products[1]) + (other - one) * other_weight
-    total = weight + other_weight
-    return one + jnp.where(total > 0, residual / jnp.where(total > 0, total, 1), 0)
+    moment = _diagonal(products[1]) + _diagonal(other_products[1]) + (other - one) * other_weight
+    both = one + least_squares_slope(moment, weight + other_weight)
+    # What saw nothing moves nothing, not even by a rounding.
+    return jnp.where(other_weight == 0, one, jnp.where(weight == 0, other, both))
+
+
+def least_squares_slope(
+    moment: Float32[Array, "*ratio"], weight: Float32[Array, "*ratio"]
+) -> Float32[Array, "*ratio"]:
+    r"""$\sum_u a_u b_u / \sum_u b_u^2$ from its two sums; 0 where no denominator was seen."""
+    is_any = weight > 0
+    return jnp.where(is_any, moment / jnp.where(is_any, weight, 1), 0)
 
 
 def _changes(

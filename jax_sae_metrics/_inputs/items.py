@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int32, Shaped
 
-from .._arrays import Size, is_static
-from .._reductions import plain_sum
+from .._arrays import Size
+from .._reductions import num_unmasked, plain_sum
 
 
 class Items(eqx.Module):
@@ -28,12 +28,7 @@ class Items(eqx.Module):
 
     def count(self) -> Int32[Array, "*component"]:
         """The number of unmasked items, per component."""
-        if self.mask is None:
-            size = math.prod(self.shape)
-            if is_static(size):
-                return jnp.full(self.component_shape, size, jnp.int32)
-            return jnp.broadcast_to(jnp.asarray(size, jnp.int32), self.component_shape)
-        return plain_sum(self.mask, self._axes, math.prod(self.shape))
+        return num_unmasked(self.shape, self.component_shape, self.mask)
 
     def sum(self, per_item: Shaped[Array, "..."]) -> Array:
         """The sum over unmasked items of one number each, `[component?]`.

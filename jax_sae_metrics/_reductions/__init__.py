@@ -30,7 +30,7 @@ from .centre import (
     SquaredDistance as SquaredDistance,
 )
 from .plain import plain_sum as plain_sum
-from .positions import item_positions as item_positions
+from .positions import item_positions as item_positions, num_unmasked as num_unmasked
 from .reduce_all import reduce_all as reduce_all
 from .reduction import (
     Function as Function,

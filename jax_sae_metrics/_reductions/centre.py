@@ -10,7 +10,6 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float32
 
 from .._arrays import AxisName
-from .plain import plain_sum
 from .reduction import Function, Reduction, Vectors
 from .values import flatten_items, values_of
 
@@ -66,9 +65,6 @@ def near_mean(
     With `axis_name`, it is the mean over 64 items of each device. It is 0 where everything is
     masked out, and exactly the common value where all values are equal.
     """
-    if jax.typeof(arrays[0]).sharding.mesh.explicit_axes:
-        mean, count = _mean_of_all(function, arrays, mask, num_item_axes)
-        return _over_devices(mean, count, axis_name)
     flat, flat_mask = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
     num_items = len(flat[0])
     if num_items == 0:
@@ -111,21 +107,6 @@ def _over_devices(
     offset = jnp.where(num_valid > 0, (centre - some) * num_valid, 0)
     offset, num_valid = lax.psum((offset, num_valid), axis_name)
     return jnp.where(num_valid > 0, some + offset / jnp.maximum(num_valid, 1), 0)
-
-
-def _mean_of_all(
-    function: Function,
-    arrays: tuple[Float[Array, "..."], ...],
-    mask: Bool[Array, "*item_and_component"] | None,
-    num_item_axes: int,
-) -> tuple[Float32[Array, "*component feature"], Float32[Array, "*component 1"]]:
-    """The mean over all items of this device, and their number."""
-    # Single rows of explicitly sharded axes cannot be taken.
-    values = _values(function, arrays, mask)
-    items = tuple(range(num_item_axes))
-    counted = jnp.ones(values.shape[:-1], bool) if mask is None else mask
-    count = plain_sum(counted, items, counted.size).astype(jnp.float32)[..., None]
-    return plain_sum(values, items, counted.size) / jnp.maximum(count, 1), count
 
 
 def _values(

@@ -1,4 +1,4 @@
-"""The numbers of the items, in the order of the batch."""
+"""How many items there are, and their numbers in the order of the batch."""
 
 import math
 
@@ -6,7 +6,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
 from .._arrays import Size, unsharded
+from .plain import plain_sum
 from .values import flatten_items
+
+
+def num_unmasked(
+    item_shape: tuple[Size, ...],
+    component_shape: tuple[int, ...],
+    mask: Bool[Array, "*item_and_component"] | None,
+) -> Int32[Array, "*component"]:
+    """The number of unmasked items, per component."""
+    size = math.prod(item_shape)
+    if mask is None:
+        return jnp.broadcast_to(jnp.asarray(size, jnp.int32), component_shape)
+    return plain_sum(mask, tuple(range(len(item_shape))), size)
 
 
 def item_positions(

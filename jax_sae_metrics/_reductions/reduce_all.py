@@ -1,21 +1,20 @@
 """Many reductions of the same arrays, in the form that is fast on the platform."""
 
 import functools
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from .._arrays import AxisName, Size, is_static
 from .centre import Deviation, near_mean
 from .cpu import reduce_in_blocks
 from .gpu import reduce_in_tiles
-from .plain import plain_sum, reduce_at_once
-from .positions import item_positions
+from .plain import reduce_at_once
+from .positions import item_positions, num_unmasked
 from .reduction import Kind, Reduction, Vectors
 
 # A platform without a form of its own gets the plain one.
@@ -49,14 +48,14 @@ def reduce_all(
 
     def find_means(sums: dict[Any, Reduction]) -> None:
         find(sums.values())
-        num_items = _num_items(arrays[0].shape, mask, num_item_axes)
+        num_items = num_unmasked(*_shapes(arrays[0], num_item_axes), mask)
         found.update((k, _mean(found[s.key], num_items, axis_name)) for k, s in sums.items())
 
-    if is_static(*arrays[0].shape):
-        for key, centre in of_kind("centre").items():
+    centres = of_kind("centre")
+    if _can_be_cut(arrays[0]):
+        for key, centre in centres.items():
             found[key] = near_mean(centre.function, arrays, mask, num_item_axes, axis_name)
-    elif centres := of_kind("centre"):
-        # Of an unknown number of items, none can be picked.
+    elif centres:
         find_means({k: Reduction("sum_per_feature", c.function) for k, c in centres.items()})
     if offsets := of_kind("offset"):
         find_means({key: _deviation_of(offset) for key, offset in offsets.items()})
@@ -77,23 +76,27 @@ def _deviation_of(offset: Reduction) -> Reduction:
     return Reduction("sum_per_feature", Deviation(offset.function), offset.constants)
 
 
-def _num_items(
-    shape: tuple[Size, ...], mask: Bool[Array, "*item_and_component"] | None, num_item_axes: int
-) -> Float32[Array, "*component"]:
-    if mask is None:
-        count = jnp.asarray(math.prod(shape[:num_item_axes]), jnp.float32)
-        return jnp.broadcast_to(count, shape[num_item_axes:-1])
-    return plain_sum(mask, tuple(range(num_item_axes)), mask.size).astype(jnp.float32)
+def _shapes(
+    array: Float[Array, "..."], num_item_axes: int
+) -> tuple[tuple[Size, ...], tuple[int, ...]]:
+    """The shapes of the items and of the components."""
+    return array.shape[:num_item_axes], array.shape[num_item_axes:-1]
+
+
+def _can_be_cut(array: Float[Array, "..."]) -> bool:
+    """Whether rows, blocks and tiles can be taken: axes are not explicitly sharded, sizes known."""
+    return is_static(*array.shape) and not jax.typeof(array).sharding.mesh.explicit_axes
 
 
 def _mean(
     deviations: Float32[Array, "*component feature"],
-    num_items: Float32[Array, "*component"],
+    num_items: Int32[Array, "*component"],
     axis_name: AxisName | None,
 ) -> Float32[Array, "*component feature"]:
+    count = num_items.astype(jnp.float32)
     if axis_name is not None:
-        deviations, num_items = lax.psum((deviations, num_items), axis_name)
-    return deviations / jnp.maximum(num_items, 1)[..., None]
+        deviations, count = lax.psum((deviations, count), axis_name)
+    return deviations / jnp.maximum(count, 1)[..., None]
 
 
 def _constants(reduction: Reduction, found: dict[Any, Array]) -> tuple[Array, ...]:
@@ -109,12 +112,9 @@ def _in_one_read(
 ) -> list[Array]:
     positions = None
     if any(reduction.kind == "last_per_feature" for reduction in reductions):
-        shape = arrays[0].shape
-        positions = item_positions(shape[:num_item_axes], shape[num_item_axes:-1], mask)
+        positions = item_positions(*_shapes(arrays[0], num_item_axes), mask)
     vectors = Vectors(arrays, mask, positions)
-    # Explicitly sharded axes, and those of unknown size, cannot be cut into blocks or tiles.
-    is_explicit = jax.typeof(arrays[0]).sharding.mesh.explicit_axes
-    if is_explicit or not is_static(*arrays[0].shape):
+    if not _can_be_cut(arrays[0]):
         return reduce_at_once(reductions, vectors, num_item_axes)
     forms = {p: functools.partial(f, num_item_axes=num_item_axes) for p, f in _FORMS.items()}
     return lax.platform_dependent(reductions, vectors, **forms)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int
 
 from ..._accumulator import Count, RatioOfSums
+from ..._arrays import ratio
 from ..._core import State
 from .error_bars import AbstractErrorBars
 from .mean import items_and_numbers
@@ -56,7 +57,7 @@ class AbstractMeanOfRatios(AbstractErrorBars[MeanOfRatios]):
         # An item with NaN as numerator or denominator is not skipped: it must show.
         is_undefined = (denominators == 0) & ~jnp.isnan(numerators)
         return {
-            "of_defined": self._mean(items.only(~is_undefined), numerators / denominators),
+            "of_defined": self._mean(items.only(~is_undefined), ratio(numerators, denominators)),
             "num_skipped": items.only(is_undefined).count(),
         }
 

@@ -7,6 +7,8 @@ from ..._accumulator import Count
 
 # The part of a float32 sum of squares below which rounding may have changed it.
 _RESOLVED = 1e-6
+# That part of it is still normal in float32.
+_SMALLEST_SQUARE = 2.0**-100
 
 
 def standard_error_of_portion(
@@ -28,5 +30,6 @@ def standard_error_of_mean(
     """The standard error of a mean, from sums; NaN where rounding may have made the spread."""
     squares = total_of_squares / count
     variance = squares - jnp.square(total / count)
-    variance = jnp.where(variance > _RESOLVED * squares, variance, jnp.float32(jnp.nan))
-    return jnp.sqrt(variance / jnp.where(count > 1, count - 1, jnp.float32(jnp.nan)))
+    is_resolved = (variance > _RESOLVED * squares) & (squares > _SMALLEST_SQUARE)
+    variance = jnp.where(is_resolved, variance, jnp.float32(jnp.nan))
+    return jnp.sqrt(variance) / jnp.sqrt(jnp.where(count > 1, count - 1, jnp.float32(jnp.nan)))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from ..._accumulator import Moments
+from ..._arrays import ratio
 from ..._core import AbstractMetric
 from ..._inputs import Batch
 
@@ -68,7 +69,8 @@ class OutlierSeverity(AbstractMetric[_OutlierSeverityState]):
 
     def _compute(self, state: _OutlierSeverityState) -> Float32[Array, "*component"]:
         squared_mean = jnp.sum(jnp.square(state.source.mean.to_float()), axis=-1)
-        return jnp.sqrt(squared_mean) / jnp.sqrt(jnp.sum(state.source.variance(), axis=-1))
+        variance = jnp.sum(state.source.variance(), axis=-1)
+        return ratio(jnp.sqrt(squared_mean), jnp.sqrt(variance))
 
 
 def _itself(source: Float[Array, ""]) -> Float[Array, ""]:
