@@ -49,8 +49,8 @@ def difference(metric: AbstractMetric[Any], state: Any, one: int, other: int) ->
         ...     [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]],
         ... ])
         >>> state = metric.update(metric.init(), learned_activations=learned_activations)
-        >>> print(jnp.round(metric.standard_error(state), 3))  # of each
-        [0.577 0.667]
+        >>> print([f"{error:.3f}" for error in metric.standard_error(state)])
+        ['0.577', '0.667']
         >>> value, error = jsm.difference(metric, state, 0, 1)
         >>> print(f"{value:.3f} +- {error:.3f}")
         0.667 +- 0.333
