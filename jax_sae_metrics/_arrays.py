@@ -1,6 +1,7 @@
 """Helpers that all other files share: dtypes, axis names, sharding, trees, arithmetic."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -170,6 +171,8 @@ def as_written(rounded: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return lax.optimization_barrier(rounded)
 
 
+# Compiled also outside of `jit`, where `jax_debug_nans` would stop at the constant.
+@functools.partial(jax.jit, inline=True)
 def ratio(
     numerator: Float[Array, "*shape"], denominator: Float[Array, "*#shape"]
 ) -> Float[Array, "*shape"]:

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import warnings
 
 import equinox as eqx
 import jax
@@ -49,6 +50,30 @@ def test_observe_is_called_once_for_each_update_alone_and_in_a_collection():
         metric.observe(learned_activations=ACTS)
         jax.jit(metric.update)(state, learned_activations=ACTS)
         assert calls.count("one") == 3
+
+
+class AskedAnew(AbstractCount):
+    def _observe(self, batch):
+        return batch.learned_activations.sum_per_feature(lambda f: f > 1)
+
+
+class AskedTheSame(AbstractCount):
+    def _observe(self, batch):
+        return batch.learned_activations.sum_per_feature(fires)
+
+
+@pytest.mark.parametrize(
+    ("metric", "run", "num_warnings"),
+    [(AskedAnew(), lambda f: f, 1), (AskedAnew(), jax.jit, 0), (AskedTheSame(), lambda f: f, 0)],
+)
+def test_a_function_that_is_made_for_every_batch_is_told_once(metric, run, num_warnings):
+    update, state = run(metric.update), metric.init()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(30):
+            state = update(state, learned_activations=ACTS)
+    assert len(caught) == num_warnings
+    assert all("lambda" in str(one.message) for one in caught)
 
 
 def test_the_order_of_questions_does_not_matter():

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.sparse
-from jax.experimental import sparse
 
 import jax_sae_metrics as jsm
 from metric_case import draw_inputs
@@ -26,6 +24,7 @@ from misuse import (
     score,
     trace,
 )
+from no_arrays import NO_ARRAYS, ones
 from selection import all_of
 
 single_density = jsm.FeatureDensity(FEATURES, 1)
@@ -387,36 +386,6 @@ def test_a_traced_component_idx_out_of_range_adds_nothing():
         assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), state, after)))
     after = update(state, component_idx=jnp.int32(2), **values)
     np.testing.assert_array_equal(score.compute(after), [np.nan, 0.5, 0.5])
-
-
-class Tensor:
-    """What a tensor of torch looks like."""
-
-    shape, dtype = (4, 8), "torch.float32"
-
-    def __array__(self, *_, **__):
-        raise AssertionError("the library copied a tensor by itself")
-
-
-Tensor.__module__ = "torch"
-ones = np.ones((4, 8), np.float32)
-# What is no array, and what its message says to do.
-NO_ARRAYS = {
-    "text": ("ones", "got a str."),
-    "a dictionary": ({"resid": ones}, "Pass one of its values, each by its own keyword: resid."),
-    "a set": ({1.0, 2.0}, "got a set."),
-    "a list": (ones.tolist(), "Make one of it: jnp.asarray("),
-    "a list of arrays": ([*ones], "Make one of it: jnp.asarray("),
-    "what top_k returned": (tuple(jax.lax.top_k(ones, 2)), "as TopKActivations(values, indices"),
-    "an object array": (ones.astype(object), "JAX has no such dtype"),
-    "an array of text": (np.array(["a", "b"]), "JAX has no such dtype"),
-    "a masked array": (np.ma.masked_array(ones, ones > 1), ".data, and True where an item counts"),
-    "BCOO": (sparse.BCOO.fromdense(ones), ".todense()"),
-    "a sparse matrix of SciPy": (scipy.sparse.csr_matrix(ones), ".toarray()"),
-    "a tensor of torch": (Tensor(), "Convert it: jnp.from_dlpack("),
-    "a shape": (jax.ShapeDtypeStruct((4, 8), jnp.float32), "call under `jax.eval_shape`"),
-    "a function": (jnp.ones, "got a function."),
-}
 
 
 @pytest.mark.parametrize("name", NO_ARRAYS)

@@ -220,13 +220,14 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     ) -> tuple[Any, Any]:
         """Return the updated state and the value of this batch alone. Arguments as for `update`."""
         batch_state = self.update(self.init(), axis_name=axis_name, **inputs)
-        return self.merge(state, batch_state), self._compute(accumulators_of(batch_state))
+        value = _read(self, "_compute", accumulators_of(batch_state))
+        return self.merge(state, batch_state), value
 
     @_public
     def compute(self, state: Any) -> Any:
         """Return the value of the state. If nothing was seen, means are NaN and counts 0."""
         state = self._check(state)
-        return self._compute(accumulators_of(state))
+        return _read(self, "_compute", accumulators_of(state))
 
     @_public
     def standard_error(self, state: Any) -> Any:
@@ -247,15 +248,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
         **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums.
         """
-        state = self._check(state)
-        error = self._standard_error(accumulators_of(state))
-        if error is None:
-            raise TypeError(
-                f"{brief(self)} has no standard error: what it measures is neither a mean nor a "
-                "ratio of sums over independent items. A metric of your own may define "
-                "`_covariance`."
-            )
-        return error
+        return self._check_known(
+            "standard error", _read(self, "_standard_error", accumulators_of(self._check(state)))
+        )
 
     @_public
     def covariance(self, state: Any) -> Any:
@@ -275,14 +270,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums of vectors
         or losses.
         """
-        state = self._check(state)
-        covariance = self._covariance(accumulators_of(state))
-        if covariance is None:
-            raise TypeError(
-                f"{brief(self)} has no covariance: what it measures is neither a mean nor a ratio "
-                "of sums over vectors or losses. A metric of your own may define `_covariance`."
-            )
-        return covariance
+        return self._check_known(
+            "covariance", _read(self, "_covariance", accumulators_of(self._check(state)))
+        )
 
     @_public
     def merge(self, earlier: Any, later: Any) -> Any:
@@ -368,6 +358,15 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         self._add(_empty(self), observation, lambda accumulator, seen: accumulator)
         return jax.tree.map(as_jax, observation)
 
+    def _check_known(self, name: str, spread: Any) -> Any:
+        """The spread of the value; raise if there is none."""
+        if spread is None:
+            raise TypeError(
+                f"{brief(self)} has no {name}: what it measures is neither a mean nor a ratio of "
+                "sums over independent items. A metric of your own may define `_covariance`."
+            )
+        return spread
+
     def _check(self, state: Any) -> Any:
         """The state, of JAX arrays; raise unless it has this metric's configuration and shapes."""
         expected = _empty(self)
@@ -377,6 +376,13 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
                 "`update` of this metric returned."
             )
         return jax.tree.map(as_jax, state)
+
+
+# Outside of `jit`, one program in place of one for each operation.
+@functools.partial(jax.jit, static_argnames=("metric", "method"), inline=True)
+def _read(metric: AbstractMetric[Any], method: str, accumulators: Any) -> Any:
+    """What a method of the metric reads from its accumulators."""
+    return getattr(metric, method)(accumulators)
 
 
 @functools.lru_cache
@@ -419,6 +425,11 @@ def _fit(sharding: Sharding, leaf: Array, axes: tuple[int, ...]) -> Sharding:
 def _check_bound(axis_name: AxisName | None) -> None:
     if axis_name is None:
         return
+    if any(isinstance(name, int) for name in jax.tree.leaves(axis_name)):
+        raise TypeError(
+            f"axis_name={axis_name!r}: expected the name of an axis of devices, or a tuple of "
+            "names. Axes of the inputs are not named."
+        )
     try:
         lax.axis_size(axis_name)
     except NameError:

@@ -215,7 +215,7 @@ class Batch:
                 f"{given}: {self.reader} expects the batch axes of {name}, {seen}, got {shape}. "
                 "Activations of one call belong to the same vectors."
             )
-        return Items(shape, components, self._mask(shape, ("mask",)))
+        return Items(shape, components, self._mask(given, shape, ("mask",)))
 
     def _per_item(
         self, names: tuple[str, ...], what: str, num_inner_axes: int, masks: tuple[str, ...]
@@ -247,15 +247,16 @@ class Batch:
                     f"component axis after the items, or pass component_idx= for {what} of one "
                     "component."
                 )
-        mask = self._mask(item_shape, masks)
+        mask = self._mask(names[0], item_shape, masks)
         if selected is not None:
             selected = jnp.broadcast_to(selected, (*item_shape, *components))
             mask = selected if mask is None else selected & mask
         return Items(item_shape, components, mask), tuple(arrays.values())
 
     def _mask(
-        self, item_shape: tuple[Size, ...], names: tuple[str, ...]
+        self, of: str, item_shape: tuple[Size, ...], names: tuple[str, ...]
     ) -> Bool[Array, "*items_and_component"] | None:
+        """The first given mask of these names, for the items of the input `of`."""
         given = {name: value for name in names if (value := self.inputs.get(name)) is not None}
         if not given:
             return None
@@ -266,9 +267,9 @@ class Batch:
             return mask
         if mask.shape == item_shape:
             return jnp.broadcast_to(mask[..., None], full_shape)
-        allowed = f"{item_shape} (the batch axes)"
+        allowed = f"{item_shape} (the batch axes of {of})"
         if self._components:
-            allowed += f" or {full_shape} (the batch axes and the component axis)"
+            allowed += f" or {full_shape} (and its component axis)"
         hint = ""
         if self._num_components is None and mask.shape == item_shape[:-1]:
             hint = f" If the axis of size {item_shape[-1]} is over components, set num_components."

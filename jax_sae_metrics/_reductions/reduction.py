@@ -1,6 +1,8 @@
 """One reduction of arrays, as data."""
 
+import collections
 import functools
+import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -85,3 +87,26 @@ def check_function(function: Function, num_numbers: int, kind: Kind) -> None:
             f"{rule}, got {value}. It sees no entries of other features or vectors; a number for "
             "each feature, such as a decoder norm, is a constant."
         )
+    _warn_if_made_anew(function)
+
+
+# More functions of the same code than a collection is likely to have.
+_MANY = 10
+_num_made: collections.Counter[Any] = collections.Counter()
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn_if_made_anew(function: Function) -> None:
+    """Say once of a function that every batch has its own: then every batch is compiled."""
+    # Under `jit`, all batches share one.
+    if not hasattr(function, "__code__") or isinstance(jnp.zeros(()), jax.core.Tracer):
+        return
+    # Decorated functions share the code of their decorator.
+    place = function.__code__, function.__module__, function.__qualname__
+    _num_made[place] += 1
+    if _num_made[place] == _MANY:
+        message = (
+            f"{function!r} was made {_MANY} times, and each of them is compiled. Define it once, "
+            "at the top of the module and not in `_observe`, or call `update` under `jax.jit`."
+        )
+        warnings.warn(message, stacklevel=2)
