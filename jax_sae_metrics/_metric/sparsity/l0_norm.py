@@ -15,7 +15,8 @@ class L0Norm(AbstractMean):
     $$\ell_0 = \frac{1}{N} \sum_{n=1}^{N} \sum_i \mathbb{1}[f_{ni} \ne 0]$$
 
     over all $N$ unmasked vectors of all batches. With a threshold $t$, activations with
-    $|f_{ni}| > t$ count, or with $f_{ni} > t$ if not `absolute`.
+    $|f_{ni}| > t$ count, or with $f_{ni} > t$ if not `absolute`. An activation below the smallest
+    normal float32, 1.2e-38, is zero.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
