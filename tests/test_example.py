@@ -6,12 +6,15 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 EXAMPLE = pathlib.Path(__file__).parents[1] / "examples/train_sae.py"
 COMPONENTS = ["block_0", "block_1", "block_2", "mean"]
 COLUMNS = ["L0", "dead", "L1", "L2", "loss"]
 COLUMNS += ["clean", "reconstructed", "zero_ablated", "score"]
 
 
+@pytest.mark.exhaustive
 def test_the_example_measures_what_it_trains(tmp_path):
     """It runs in miniature, as users run it: in a separate process, with warnings as errors."""
     output = tmp_path / "metrics.json"
