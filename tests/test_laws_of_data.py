@@ -92,7 +92,7 @@ def test_a_few_splits_and_masks_give_the_same_as_the_whole(subject, data):
 
 
 @pytest.mark.parametrize("subject", ALONE)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_any_split_and_mask_give_the_same_as_the_whole(subject, data):
     assert_any_split_and_mask_give_the_same_as_the_whole(subject, data)

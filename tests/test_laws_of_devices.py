@@ -51,7 +51,7 @@ def test_update_keeps_the_sharding_of_the_state(subject, spec):
     assert_same_type(metric.init(sharding=NamedSharding(mesh, spec)), step(state, **inputs))
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_one_device_and_eight_agree(subject):
     """Counts agree exactly; totals differ by the order of one batch's float32 sum."""
     metric = subject.build()

@@ -66,8 +66,12 @@ def wanted(case, names, layout, dtype):
     return expected(case, draw_batches(names, layout, dtype), num_components)
 
 
-# Other dtypes meet the masks, and the component that is masked out.
-CELLS = [("vectors", "float32"), *(("masked sequences of 3 components", dtype) for dtype in DTYPES)]
+MASKED = "masked sequences of 3 components"
+BY_DEFAULT = [(runner, MASKED, "float32") for runner in COMPILED_BY_DEFAULT]
+CELLS = [
+    *((runner, layout, "float32") for runner in RUNNERS for layout in LAYOUTS),
+    *((runner, MASKED, dtype) for runner in ("eager", *COMPILED_BY_DEFAULT) for dtype in DTYPES),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +82,8 @@ def programs_of_one_cell():
 
 
 @pytest.mark.parametrize(
-    ("layout", "dtype"),
-    all_of(CELLS, by_default=[("masked sequences of 3 components", "float32")]),
-    ids=lambda name: name,
+    ("runner", "layout", "dtype"), all_of(dict.fromkeys(CELLS), BY_DEFAULT), ids=lambda name: name
 )
-@pytest.mark.parametrize("runner", all_of(RUNNERS, by_default=["eager", *COMPILED_BY_DEFAULT]))
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_metric_equals_its_oracle(group, runner, layout, dtype):
     shape, num_components, _ = LAYOUTS[layout]

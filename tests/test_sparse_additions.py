@@ -1,6 +1,7 @@
 """Few additions to many features give the results of dense ones, at the cost of the few."""
 
 import functools
+import itertools
 import re
 
 import jax
@@ -11,7 +12,7 @@ from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics._accumulator import Scattered
-from runners import COMPILED_BY_DEFAULT, RUNNERS
+from runners import RUNNERS
 from selection import all_of
 from test_top_k import WITHOUT_GRADIENTS, draw
 
@@ -163,8 +164,16 @@ def wanted(layout, runner):
     return RUNNERS[runner](metrics_of(*LAYOUTS[layout]), dense)
 
 
-@pytest.mark.parametrize("runner", all_of(WITHOUT_GRADIENTS, by_default=COMPILED_BY_DEFAULT))
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "runner"),
+    all_of(
+        itertools.product(LAYOUTS, WITHOUT_GRADIENTS),
+        by_default=[
+            ("few features", "shard_map checked"),
+            ("many features of 3 masked components", "jit donated"),
+        ],
+    ),
+)
 def test_metrics_of_few_activations_equal_those_of_dense_ones(layout, runner):
     top_k, _ = draw_batches(*LAYOUTS[layout])
     value = RUNNERS[runner](metrics_of(*LAYOUTS[layout]), top_k)
