@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from jax.sharding import AxisType, PartitionSpec as P
 
 import jax_sae_metrics as jsm
 from error_parts import EXPONENTIAL, PARTS, covariance_of, parts_by_name, units_of
@@ -230,170 +230,6 @@ def test_a_spread_of_a_millionth_is_resolved(num_batches):
     np.testing.assert_allclose(mean.standard_error(state), wanted, rtol=1e-3)
 
 
-D = 32
-
-
-def activations_of(kind, batches=8, texts=64, tokens=128, seed=0):
-    """Source and decoded activations `[batch, text, token, D]`, laid out as language models do."""
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(batches, texts, tokens, D))
-    name, _, size = kind.partition(" ")
-    if name == "first":
-        direction = rng.normal(size=D) / np.sqrt(D)
-        x[:, :, 0] = float(size) * (direction + 0.1 * rng.normal(size=(batches, texts, D)))
-    elif name == "drift":
-        x += float(size) * rng.normal(size=(batches, 1, 1, D))
-    elif name == "sorted":
-        x = x.reshape(-1, D)[np.argsort(x[..., 0].ravel())].reshape(x.shape)
-    y = 0.8 * x + 0.3 * abs(x) * rng.normal(size=x.shape)
-    return x.astype(np.float32), y.astype(np.float32)
-
-
-def exact_error(x, y):
-    """The standard error about the mean of all vectors, in float64."""
-    x, y = (array.reshape(-1, D).astype(np.float64) for array in (x, y))
-    parts = ((x - y) ** 2).sum(-1), ((x - x.mean(0)) ** 2).sum(-1)
-    return np.sqrt(covariance_of([parts])[0, 0])
-
-
-@jax.jit
-def error_of(batches):
-    metric = jsm.ExplainedVariance(D)
-
-    def step(state, batch):
-        source, decoded = batch
-        inputs = {"source_activations": source, "decoded_activations": decoded}
-        return metric.update(state, **inputs), None
-
-    return metric.standard_error(jax.lax.scan(step, metric.init(), batches)[0])
-
-
-@pytest.mark.parametrize(
-    ("kind", "rtol"),
-    {
-        "plain": 1e-3,
-        "first 20": 1e-3,
-        "first 100": 1e-3,
-        "first 1000": 1e-3,
-        "drift 0.1": 0.01,
-        "drift 0.3": 0.04,
-        "sorted": 0.01,
-    }.items(),
-)
-def test_the_layout_of_explained_variance_does_not_matter(kind, rtol):
-    x, y = activations_of(kind)
-    np.testing.assert_allclose(error_of((x, y)), exact_error(x, y), rtol=rtol)
-
-
-@pytest.mark.parametrize("kind", ["first 20", "first 1000"])
-def test_massive_first_tokens_cost_no_digits(kind):
-    """Not of the values either: sums are about a few vectors, of which few are first tokens."""
-    x, y = activations_of(kind, batches=1)
-    metric = jsm.FractionVarianceUnexplained(D)
-    inputs = {"source_activations": x[0], "decoded_activations": y[0]}
-    state = jax.jit(metric.update)(metric.init(), **inputs)
-    x, y = (array.reshape(-1, D).astype(np.float64) for array in (x, y))
-    exact = ((x - y) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
-    np.testing.assert_allclose(metric.compute(state), exact, rtol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["drift 1", "drift 3"])
-def test_an_error_that_batches_do_not_resolve_is_nan(kind):
-    x, y = activations_of(kind)
-    assert np.isnan(error_of((x, y)))
-    # In one batch, it is resolved.
-    one = [array.reshape(1, -1, D) for array in (x, y)]
-    np.testing.assert_allclose(error_of(one), exact_error(x, y), rtol=1e-3)
-
-
-@pytest.mark.parametrize("kind", ["drift 3", "first 1000"])
-def test_a_known_mean_makes_the_error_right_for_any_batches(kind):
-    x, y = activations_of(kind, batches=64, texts=1, tokens=8)
-    mean = x.reshape(-1, D).mean(0, dtype=np.float64).astype(np.float32)
-    metric = jsm.FractionVarianceUnexplained(D)
-    state, step = metric.init(), jax.jit(metric.update)
-    for source, decoded in zip(x, y, strict=True):
-        inputs = {"source_activations": source, "decoded_activations": decoded}
-        state = step(state, **inputs, source_mean=mean)
-    np.testing.assert_allclose(metric.standard_error(state), exact_error(x, y), rtol=1e-3)
-    far = metric.update(metric.init(), **inputs, source_mean=mean + 1000)
-    assert np.isnan(metric.standard_error(far))
-
-
-@pytest.mark.parametrize("spec", [P("data"), P(None, "data")], ids=["texts", "tokens"])
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-def test_massive_first_tokens_on_sharded_arrays(spec, axis_type):
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(axis_type,))
-    x, y = (array[0] for array in activations_of("first 100", batches=1))
-    metric = jsm.ExplainedVariance(D)
-    with jax.set_mesh(mesh):
-        placed = [jax.device_put(array, NamedSharding(mesh, spec)) for array in (x, y)]
-        state = jax.jit(metric.update)(
-            metric.init(sharding=NamedSharding(mesh, P())),
-            source_activations=placed[0],
-            decoded_activations=placed[1],
-        )
-        error = jax.jit(metric.standard_error)(state)
-    np.testing.assert_allclose(error, exact_error(x, y), rtol=1e-3)
-
-
-def paired(seed=0):
-    """Two dictionaries on the same losses: what is hard for one is hard for the other."""
-    rng = np.random.default_rng(seed)
-    clean = rng.gamma(4, 0.5, (400, 1))
-    hard = rng.gamma(2, 0.1, (400, 1))
-    reconstructed = clean + hard + [[0.1, 0.112]] + 0.02 * rng.normal(size=(400, 2))
-    inputs = {
-        "source_model_loss": np.broadcast_to(clean, (400, 2)),
-        "source_model_loss_with_reconstruction": reconstructed,
-    }
-    return {name: array.astype(np.float32) for name, array in inputs.items()}
-
-
-def test_two_components_are_compared_on_the_same_items():
-    metric, inputs = jsm.LossIncrease(2), paired()
-    state = metric.update(metric.init(), **inputs)
-    clean, reconstructed = (np.float64(array) for array in inputs.values())
-    each = reconstructed - clean
-    value, error = jsm.difference(metric, state, 1, 0)
-    of_items = each[:, 1] - each[:, 0]
-    np.testing.assert_allclose(value, of_items.mean(), rtol=1e-4)
-    np.testing.assert_allclose(error, of_items.std(ddof=1) / 20, rtol=1e-3)
-    separate = metric.standard_error(state)
-    assert error < 0.3 * np.sqrt((separate**2).sum())
-    assert jsm.difference(metric, state, 1, 1) == (0, 0)
-    # In a collection and by name, it is the same.
-    named = jsm.PerComponent(metric, ("a", "b"))
-    collection = jsm.MetricCollection(
-        {"increase": named, "losses": jsm.MetricCollection({"plain": metric})}
-    )
-    of_both = {"increase": state, "losses": {"plain": state}}
-    pairs = jsm.difference(collection, of_both, 1, 0)
-    assert pairs == {"increase": (value, error), "losses/plain": (value, error)}
-
-
-def test_the_error_of_the_mean_over_components():
-    metric, inputs = jsm.PerComponent(jsm.LossIncrease(2), ("a", "b")), paired()
-    state = metric.update(metric.init(), **inputs)
-    clean, reconstructed = (np.float64(array) for array in inputs.values())
-    of_items = (reconstructed - clean).mean(-1)
-    wanted = of_items.std(ddof=1) / 20
-    np.testing.assert_allclose(metric.standard_error(state)["mean"], wanted, rtol=1e-4)
-
-
-def test_components_that_never_met_have_no_covariance():
-    metric, inputs = jsm.LossIncrease(2), paired()
-    state = metric.init()
-    for component in range(2):
-        of_one = {name: array[:, component] for name, array in inputs.items()}
-        state = metric.update(state, **of_one, component_idx=component)
-    covariance = metric.covariance(state)
-    np.testing.assert_array_equal(np.isnan(covariance), [[False, True], [True, False]])
-    together = metric.covariance(metric.update(metric.init(), **inputs))
-    np.testing.assert_allclose(np.diag(covariance), np.diag(together), rtol=1e-5)
-    assert np.isnan(jsm.difference(metric, state, 0, 1)[1])
-
-
 def test_a_portion_close_to_one_has_an_error():
     """Of 2^24 + 2^10 vectors, 2^10 do not fire: in float32, 1 - p has no digits left."""
     metric = jsm.FeatureDensity(1)
@@ -414,27 +250,6 @@ def test_a_mean_of_activations_without_a_spread_has_no_error():
     state = metric.update(metric.init(), learned_activations=activations)
     error = metric.standard_error(state)["mean_when_active"]
     np.testing.assert_allclose(error, [np.nan, 1 / np.sqrt(3)], rtol=1e-5)
-
-
-@pytest.mark.parametrize("metric", [jsm.FeatureDensity(2, 2), jsm.DeadFeatures(2, 2)], ids=repr)
-def test_what_has_no_covariance_says_so(metric):
-    with pytest.raises(TypeError, match="no covariance: what it measures"):
-        metric.covariance(metric.init())
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "message"),
-    [(2, 0, "one: .* got 2"), (0, -1, "other: .*-1")],
-)
-def test_a_component_that_does_not_exist(one, other, message):
-    metric = jsm.L0Norm(2)
-    with pytest.raises(IndexError, match=message):
-        jsm.difference(metric, metric.init(), one, other)
-
-
-def test_a_difference_needs_components():
-    with pytest.raises(TypeError, match="num_components"):
-        jsm.difference(jsm.L0Norm(), jsm.L0Norm().init(), 0, 0)
 
 
 def test_the_clusters_of_a_ready_made_collection():

@@ -18,6 +18,7 @@ from .functions_of_entries import (
 )
 from .mean import AbstractMean as AbstractMean, AbstractMeans as AbstractMeans
 from .mean_of_ratios import AbstractMeanOfRatios as AbstractMeanOfRatios
+from .ratio import AbstractRatio as AbstractRatio
 from .standard_error import (
     standard_error_of_mean as standard_error_of_mean,
     standard_error_of_portion as standard_error_of_portion,

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float32, Shaped
 from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Items
 from .error_bars import AbstractErrorBars
+from .ratio import AbstractRatio
 
 
 def items_and_numbers(found: Any) -> tuple[Items, tuple[Any, ...]]:
@@ -21,7 +22,7 @@ def items_and_numbers(found: Any) -> tuple[Items, tuple[Any, ...]]:
     return found[0], found[1:]
 
 
-class AbstractMean(AbstractErrorBars[RatioOfSums]):
+class AbstractMean(AbstractRatio):
     """A metric that is the mean over items of one number each.
 
     `_observe` returns the items, then numbers of each item or questions about them. `_of_each`
@@ -56,18 +57,9 @@ class AbstractMean(AbstractErrorBars[RatioOfSums]):
         (number,) = numbers
         return number
 
-    def _init(self) -> RatioOfSums:
-        return RatioOfSums.zeros(self._shape())
-
     def _finish(self, found: Any) -> NumbersOfUnits:
         items, numbers = items_and_numbers(found)
         return self._mean(items, self._of_each(*numbers))
-
-    def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
-        return state.value()
-
-    def _covariance(self, state: RatioOfSums) -> Float32[Array, "*component_and_component"]:
-        return state.covariance()
 
 
 class AbstractMeans(AbstractErrorBars[dict[str, RatioOfSums]]):

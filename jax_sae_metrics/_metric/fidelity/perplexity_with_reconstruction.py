@@ -1,15 +1,17 @@
 """The model's perplexity when reconstructions replace activations."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-from ..._accumulator import NumbersOfUnits, RatioOfSums
+from ..._accumulator import RatioOfSums
 from ..._inputs import Batch
-from ..base import AbstractErrorBars
+from ..base import AbstractMean
 
 
-class PerplexityWithReconstruction(AbstractErrorBars[RatioOfSums]):
+class PerplexityWithReconstruction(AbstractMean):
     r"""Perplexity of the model with reconstructions in place of the activations.
 
     With the losses $l_\text{recon}$ over all $v$ unmasked items of all batches,
@@ -54,12 +56,9 @@ class PerplexityWithReconstruction(AbstractErrorBars[RatioOfSums]):
 
     num_components: int | None = eqx.field(static=True, default=None)
 
-    def _init(self) -> RatioOfSums:
-        return RatioOfSums.zeros(self._shape())
-
-    def _observe(self, batch: Batch) -> NumbersOfUnits:
+    def _observe(self, batch: Batch) -> Any:
         items, (losses,) = batch.losses("source_model_loss_with_reconstruction")
-        return self._mean(items, losses)
+        return items, losses
 
     def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
         return jnp.exp(state.value())

@@ -3,14 +3,12 @@
 from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array, Float32
 
-from ..._accumulator import NumbersOfUnits, RatioOfSums
 from ..._inputs import Batch
-from ..base import AbstractErrorBars, product, squared_decoded
+from ..base import AbstractRatio, product, squared_decoded
 
 
-class RelativeReconstructionBias(AbstractErrorBars[RatioOfSums]):
+class RelativeReconstructionBias(AbstractRatio):
     r"""By what factor reconstructions are too long, or too short: 1 if they are unbiased.
 
     $$\gamma = \frac{\sum_{n=1}^{N} |y_n|^2}{\sum_{n=1}^{N} x_n \cdot y_n}$$
@@ -58,18 +56,6 @@ class RelativeReconstructionBias(AbstractErrorBars[RatioOfSums]):
 
     num_components: int | None = eqx.field(static=True, default=None)
 
-    def _init(self) -> RatioOfSums:
-        return RatioOfSums.zeros(self._shape())
-
     def _observe(self, batch: Batch) -> Any:
         both = batch.activations("source_activations", "decoded_activations")
         return both.items, both.sum_per_vector(squared_decoded), both.sum_per_vector(product)
-
-    def _finish(self, found: Any) -> NumbersOfUnits:
-        return self._ratio(*found)
-
-    def _compute(self, state: RatioOfSums) -> Float32[Array, "*component"]:
-        return state.value()
-
-    def _covariance(self, state: RatioOfSums) -> Float32[Array, "*component_and_component"]:
-        return state.covariance()
