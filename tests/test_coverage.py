@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from selection import all_of
 
 NUM_EVALUATIONS, BATCHES, TEXTS, TOKENS, D = 4000, 4, 64, 8, 8
 SHAPE = (BATCHES, TEXTS, TOKENS)
@@ -111,7 +110,8 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "clusters"), all_of(CASES, by_default=CASES[2:]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "clusters"), CASES)
 def test_intervals_contain_the_truth_as_often_as_they_say(name, clusters):
     keys = jax.random.split(jax.random.key(0), NUM_EVALUATIONS)
     values, errors, differences = evaluations(name, clusters, keys)

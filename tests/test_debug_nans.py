@@ -16,7 +16,7 @@ def debug_nans():
 
 
 @pytest.mark.parametrize(
-    "case", all_of(LEAF_CASES, by_default=LEAF_CASES[::8]), ids=lambda case: case.name
+    "case", all_of(LEAF_CASES, by_default=LEAF_CASES[::16]), ids=lambda case: case.name
 )
 @pytest.mark.parametrize("run", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_debug_nans_stop_at_values_alone(case, run, debug_nans):

@@ -99,10 +99,9 @@ def takes(form, case):
 
 
 @zeros
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    "runner", all_of(["eager", "jit", "scan", "constants"], by_default=["constants"])
-)
+@pytest.mark.parametrize("runner", ["eager", "jit", "scan", "constants"])
 def test_denormals_are_zeros_to_all_metrics_together(runner, form, zero):
     cases = [case for case in READ_LEARNED if takes(form, case)]
     assert_are_zeros(runner, cases, form, zero)

@@ -100,7 +100,7 @@ def spread(mask, array):
     ("clusters", "num_components"),
     all_of(
         [(clusters, c) for clusters in CLUSTERS for c in (None, 3)],
-        by_default=[("items", None), ("prompts", 3)],
+        by_default=[("prompts", 3)],
     ),
 )
 def test_covariances_are_those_of_the_delta_method(clusters, num_components):
@@ -114,7 +114,8 @@ def test_covariances_are_those_of_the_delta_method(clusters, num_components):
         np.testing.assert_allclose(error, np.sqrt(diagonal), rtol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("clusters", all_of(CLUSTERS, by_default=["prompts"]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("clusters", CLUSTERS)
 def test_errors_are_the_spread_of_resampled_units(clusters):
     """The bootstrap draws texts, or items, again, with replacement, 1000 times."""
     inputs, mask = draw(None, texts=150)
@@ -151,7 +152,8 @@ def test_the_error_of_a_single_unit_is_nan():
         assert np.isnan(error), name
 
 
-@pytest.mark.parametrize("clusters", all_of(CLUSTERS, by_default=["prompts"]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("clusters", CLUSTERS)
 def test_the_cut_into_batches_and_the_order_of_merging_do_not_matter(clusters):
     inputs, mask = draw(2)
     metrics = build(2, clusters)
@@ -170,9 +172,10 @@ def test_the_cut_into_batches_and_the_order_of_merging_do_not_matter(clusters):
         assert_close(metrics.covariance(state), wanted, rtol=1e-4, but_for=ABOUT_MEAN)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("way", "check_vma"),
-    all_of([("axis_name", True), ("all_reduce", False)], by_default=[("axis_name", True)]),
+    [("axis_name", True), ("all_reduce", False)],
 )
 def test_the_cut_over_devices_does_not_matter(way, check_vma):
     inputs, mask = draw(2, texts=64)

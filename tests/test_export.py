@@ -10,7 +10,6 @@ from jax import export
 import jax_sae_metrics as jsm
 from learned_activations import top_k_form
 from metric_case import UNBATCHED
-from selection import all_of
 from subjects import few_and_all_together
 
 FEATURES = 8
@@ -51,7 +50,8 @@ def exported(metric, inputs, platforms=("cpu",)):
 
 
 @few_and_all_together
-@pytest.mark.parametrize("masked", all_of([False, True], by_default=[True]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("masked", [False, True])
 def test_an_exported_update_takes_batches_of_any_size(subject, masked):
     metric = subject.build()
 

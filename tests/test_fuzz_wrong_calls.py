@@ -115,7 +115,7 @@ def error_of(call):
 
 
 @pytest.mark.parametrize(
-    "case", all_of(LEAF_CASES, by_default=LEAF_CASES[::8]), ids=lambda case: case.name
+    "case", all_of(LEAF_CASES, by_default=LEAF_CASES[::16]), ids=lambda case: case.name
 )
 def test_a_wrong_call_names_the_argument_or_gives_the_right_number(case):
     rng = np.random.default_rng(list(case.name.encode()))

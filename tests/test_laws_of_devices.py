@@ -79,6 +79,7 @@ def test_one_device_and_eight_agree(subject):
                 assert_same(case, a, b)
 
 
+@pytest.mark.exhaustive
 @few_and_all_together
 def test_several_mesh_axes_reduce_together(subject):
     metric = subject.build()

@@ -139,7 +139,7 @@ WAYS_AND_MASKS = [
 )
 @pytest.mark.parametrize(
     ("way", "masked"),
-    all_of(WAYS_AND_MASKS, by_default=[("sharded", False), ("shard_map", True)]),
+    all_of(WAYS_AND_MASKS, by_default=[("sharded", False)]),
 )
 def test_metrics(way, masked, dtype, num_items):
     mask, _ = mask_of(num_items, masked)

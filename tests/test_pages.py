@@ -8,6 +8,8 @@ import tomllib
 import jax
 import pytest
 
+from selection import all_of
+
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = {
@@ -44,7 +46,11 @@ def relative_links(page):
     return [link for link in links if not re.match(r"[a-z]+:", link)]
 
 
-@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page, "python")])
+WITH_CODE = [name for name, page in PAGES.items() if blocks(page, "python")]
+LONG = {"docs/definitions.md", "docs/guides/evaluation.md"}
+
+
+@pytest.mark.parametrize("name", all_of(WITH_CODE, by_default={*WITH_CODE} - LONG))
 def test_the_blocks_of_a_page_run(name, capsys):
     run(PAGES[name])
     printed = capsys.readouterr().out

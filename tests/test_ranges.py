@@ -8,17 +8,11 @@ import pytest
 import jax_sae_metrics as jsm
 from metric_case import UNBATCHED, by_name, draw_inputs, expected
 from metric_cases import LEAF_CASES
-from selection import all_of
 from subjects import own
 
 SHAPE = (150, 2)
 SMALLEST_NORMAL = 2.0**-126
-# Powers of ten.
-SCALES = {
-    "ends of ranges": (-30, -19, -16, -12, -9, -5, -1, 0, 7, 8, 9, 10, 16, 17, 18, 19, 20, 21, 30),
-    "every power": tuple(range(-30, 31)),
-}
-which_scales = pytest.mark.parametrize("which", all_of(SCALES, by_default=["ends of ranges"]))
+SCALES = tuple(range(-30, 31))  # powers of ten
 
 # The lowest and the highest scale at which a number is right, as `docs/definitions.md` has it.
 ANY, SQUARED = (-30, 30), (-16, 16)
@@ -84,10 +78,10 @@ def factor(scale):
     return 2.0 ** round(scale * np.log2(10))
 
 
-def at_scales(cases, scales):
+def at_scales(cases):
     """The inputs of all cases, with a leading axis over scales."""
     inputs = draw_inputs({name for case in cases for name in case.inputs}, SHAPE, None)
-    factors = np.array([factor(scale) for scale in scales])
+    factors = np.array([factor(scale) for scale in SCALES])
     for name, values in inputs.items():
         times = np.ones_like(factors) if name in UNBATCHED else factors
         times = times.reshape(-1, *(1,) * values.ndim)
@@ -117,14 +111,13 @@ def assert_right(got, want, rtol, in_range, about):
     assert not any(wrong.ravel()), f"{about}: got {got[wrong][:3]}, right is {want[wrong][:3]}"
 
 
-@which_scales
-def test_values(which):
-    scales = SCALES[which]
-    inputs = at_scales(LEAF_CASES, scales)
+@pytest.mark.exhaustive
+def test_values():
+    inputs = at_scales(LEAF_CASES)
     found = of_collection(LEAF_CASES, lambda metrics, state: metrics.compute(state), inputs)
     for case in LEAF_CASES:
         lowest, highest = RANGES_OF_VALUES.get(case.name, ANY)
-        for index, scale in enumerate(scales):
+        for index, scale in enumerate(SCALES):
             if scale < lowest:
                 continue
             batch = {name: inputs[name][index] for name in case.inputs}
@@ -135,18 +128,17 @@ def test_values(which):
                 assert_right(got, want, max(1e-5, case.rtol), scale <= highest, about)
 
 
-@which_scales
-def test_error_bars(which):
+@pytest.mark.exhaustive
+def test_error_bars():
     """Error bars are tested elsewhere at scale 1. Others are that, times a power of the scale."""
-    scales = SCALES[which]
     read = lambda metrics, state: metrics.standard_error(state)  # noqa: E731
-    found = of_collection(ERRORS, read, at_scales(ERRORS, scales))
+    found = of_collection(ERRORS, read, at_scales(ERRORS))
     for case in ERRORS:
         power, (lowest, highest) = RANGES_OF_ERRORS[case.name]
         lowest_of_value, _ = RANGES_OF_VALUES.get(case.name, ANY)
         for name, errors in by_name(found[case.name]).items():
-            of_one = np.asarray(errors, float)[scales.index(0)]
-            for got, scale in zip(errors, scales, strict=True):
+            of_one = np.asarray(errors, float)[SCALES.index(0)]
+            for got, scale in zip(errors, SCALES, strict=True):
                 if scale < lowest_of_value:
                     continue
                 want, in_range = of_one * factor(scale) ** power, lowest <= scale <= highest

@@ -168,10 +168,7 @@ def wanted(layout, runner):
     ("layout", "runner"),
     all_of(
         itertools.product(LAYOUTS, WITHOUT_GRADIENTS),
-        by_default=[
-            ("few features", "shard_map checked"),
-            ("many features of 3 masked components", "jit donated"),
-        ],
+        by_default=[("few features", "shard_map checked")],
     ),
 )
 def test_metrics_of_few_activations_equal_those_of_dense_ones(layout, runner):

@@ -1,6 +1,7 @@
 """The base of all metrics: a metric defines what it counts and what that means."""
 
 import abc
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -378,11 +379,18 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         return jax.tree.map(as_jax, state)
 
 
-# Outside of `jit`, one program in place of one for each operation.
-@functools.partial(jax.jit, static_argnames=("metric", "method"), inline=True)
 def _read(metric: AbstractMetric[Any], method: str, accumulators: Any) -> Any:
     """What a method of the metric reads from its accumulators."""
-    return getattr(metric, method)(accumulators)
+    value = _compiled_read(metric, method, accumulators)
+    return dict(value) if isinstance(value, collections.OrderedDict) else value
+
+
+# Outside of `jit`, one program in place of one for each operation.
+@functools.partial(jax.jit, static_argnames=("metric", "method"), inline=True)
+def _compiled_read(metric: AbstractMetric[Any], method: str, accumulators: Any) -> Any:
+    value = getattr(metric, method)(accumulators)
+    # `jit` would sort the names of a dictionary.
+    return collections.OrderedDict(value) if isinstance(value, dict) else value
 
 
 @functools.lru_cache
