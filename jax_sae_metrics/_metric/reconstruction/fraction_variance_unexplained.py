@@ -44,7 +44,7 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
         ...     source_activations=jnp.array([[-1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]),
         ...     decoded_activations=jnp.array([[0.0, 0.0], [0.0, 2.0], [0.5, 1.0]]),
         ... )
-        >>> print(metric.compute(state))
+        >>> print(f"{metric.compute(state):.4f}")
         0.3125
 
     ??? note "Differences from other tools"
