@@ -15,7 +15,7 @@ from .count import Count
 from .gather import merge_devices
 from .total import Total
 
-# Of a number, on average over units. The square of a millionth of it is still normal in float32.
+# The least mean square of numbers whose error is known: a millionth of them has a normal square.
 _SMALLEST_SQUARE = 2.0**-86
 
 
