@@ -18,6 +18,12 @@ def l0_histogram(learned_activations):
     }
 
 
+def hoyer_sparsity(learned_activations):
+    f = learned_activations[learned_activations.any(-1)]
+    root = np.sqrt(f.shape[-1])
+    return ((root - np.abs(f).sum(-1) / np.sqrt((f**2).sum(-1))) / (root - 1)).mean()
+
+
 def activation_statistics(learned_activations, threshold=0.0):
     by_feature = [f[f > threshold] for f in learned_activations.T]
     edges = (-np.inf, *EDGES, np.inf)
@@ -112,6 +118,14 @@ CASES = [
         lambda c: jsm.L1AbsoluteLoss(c, decoder_weighted=True),
         (*LEARNED, "decoder_norms"),
         lambda f, norms: (np.abs(f) @ norms).mean(),
+        np.nan,
+    ),
+    MetricCase("HoyerSparsity", jsm.HoyerSparsity, LEARNED, hoyer_sparsity, np.nan),
+    MetricCase(
+        "NormalizedL1",
+        jsm.NormalizedL1,
+        (*LEARNED, "source_activations"),
+        lambda f, x: (np.abs(f).sum(-1) / np.linalg.norm(x, axis=-1)).mean(),
         np.nan,
     ),
     MetricCase(

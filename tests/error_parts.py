@@ -14,6 +14,11 @@ def squared(vectors):
     return (vectors**2).sum(-1)
 
 
+def hoyer(codes):
+    root = codes.shape[-1] ** 0.5
+    return (root - abs(codes).sum(-1) / norm(codes)) / (root - 1)
+
+
 def about_mean(vectors, mask):
     return squared(vectors - vectors[mask].mean(0))
 
@@ -52,6 +57,12 @@ PARTS = {
         jsm.LegacyExplainedVariance,
         RECONSTRUCTION,
         lambda x, y, mask: (squared(x - y) / about_mean(x, mask),),
+    ),
+    "HoyerSparsity": (jsm.HoyerSparsity, LEARNED, lambda f, mask: (hoyer(f),)),
+    "NormalizedL1": (
+        jsm.NormalizedL1,
+        (*LEARNED, "source_activations"),
+        lambda f, x, mask: (abs(f).sum(-1) / norm(x),),
     ),
     "NormalizedMSE": (
         jsm.NormalizedMSE,

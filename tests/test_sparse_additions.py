@@ -132,6 +132,7 @@ def metrics_of(num_features, num_components):
             "l0": jsm.L0Histogram(*sizes),
             "densities": jsm.FeatureDensityStatistics(*sizes),
             "l1": jsm.L1AbsoluteLoss(num_components, decoder_weighted=True),
+            "hoyer": jsm.HoyerSparsity(num_components),
         }
     )
 

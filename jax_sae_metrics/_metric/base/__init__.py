@@ -11,6 +11,7 @@ from .functions_of_entries import (
     is_nonzero as is_nonzero,
     product as product,
     source as source,
+    square as square,
     squared_decoded as squared_decoded,
     squared_error as squared_error,
     squared_source as squared_source,

@@ -56,6 +56,11 @@ def absolute(activation: Float[Array, ""]) -> Float[Array, ""]:
     return lax.abs(activation)
 
 
+def square(activation: Float[Array, ""]) -> Float[Array, ""]:
+    """The square."""
+    return lax.square(activation)
+
+
 def weighted_absolute(activation: Float[Array, ""], weight: Float[Array, ""]) -> Float[Array, ""]:
     """The absolute value times a weight."""
     return lax.mul(lax.abs(activation), weight)
