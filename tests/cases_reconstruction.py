@@ -23,6 +23,7 @@ DEFINITIONS = {
     "uncentered": lambda x, y: 1 - ((x - y) ** 2).sum() / (x**2).sum(),
     "residual_variance": lambda x, y: 1 - (x - y).var(0).sum() / x.var(0).sum(),
     "scalar_mean": lambda x, y: 1 - ((x - y) ** 2).mean() / x.var(),
+    "total_variance": lambda x, y: 1 - (x - y).var() / x.var(),
     "per_dimension_mean": lambda x, y: np.mean(1 - ((x - y) ** 2).mean(0) / x.var(0)),
 }
 

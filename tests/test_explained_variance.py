@@ -113,7 +113,9 @@ def test_single_vectors_have_a_variance_and_no_error_bar():
     assert np.isnan(metric.standard_error(state))
 
 
-@pytest.mark.parametrize("definition", ["residual_variance", "scalar_mean", "per_dimension_mean"])
+@pytest.mark.parametrize(
+    "definition", ["residual_variance", "scalar_mean", "total_variance", "per_dimension_mean"]
+)
 def test_other_definitions_have_no_error_bar(definition):
     metric = explained_variance(definition)
     with pytest.raises(TypeError, match="no standard error"):

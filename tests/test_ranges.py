@@ -27,6 +27,7 @@ RANGES_OF_VALUES = {
     "ExplainedVariance per_dimension_mean": SQUARED,
     "ExplainedVariance residual_variance": SQUARED,
     "ExplainedVariance scalar_mean": SQUARED,
+    "ExplainedVariance total_variance": SQUARED,
     "ExplainedVariance uncentered": SQUARED,
     "FractionVarianceUnexplained": SQUARED,
     "HoyerSparsity": SQUARED,

@@ -49,6 +49,7 @@ WORKED = {
         "uncentered": 0.8214286,
         "residual_variance": 0.7083333,
         "scalar_mean": 0.7727273,
+        "total_variance": 0.7803030,
         "per_dimension_mean": 0.6875,
         "unexplained": 0.3125,
         "legacy": 0.75,
@@ -68,6 +69,7 @@ WORKED = {
         "uncentered": 0.9,
         "residual_variance": 0.8,
         "scalar_mean": 0.8181818,
+        "total_variance": 0.8181818,
         "per_dimension_mean": 0.875,
         "unexplained": 0.2,
         "legacy": 0.8,
@@ -104,7 +106,8 @@ def test_giving_the_mean_and_being_perfect():
     source = SECOND[0]
     assert_all_close(compute(metrics, (source, source)), dict.fromkeys(DEFINED, 1))
     mean = np.broadcast_to(source.mean(0), source.shape)
-    of_mean = dict.fromkeys(DEFINED, 0) | {"uncentered": 0.5, "scalar_mean": 1 / 11}
+    about_one_mean = {"scalar_mean": 1 / 11, "total_variance": 1 / 11}
+    of_mean = dict.fromkeys(DEFINED, 0) | {"uncentered": 0.5} | about_one_mean
     assert_all_close(compute(metrics, (source, mean)), of_mean, rtol=1e-6, atol=1e-7)
 
 

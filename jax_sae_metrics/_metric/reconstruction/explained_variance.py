@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
+from ..._accumulator import Moments
 from ..._arrays import ratio
 from ..._configuration import ONLY_READS, check_choice
 from .reconstruction_moments import (
@@ -14,7 +15,14 @@ from .reconstruction_moments import (
     sum_of_squares_about,
 )
 
-_DEFINITIONS = ("pooled", "uncentered", "residual_variance", "scalar_mean", "per_dimension_mean")
+_DEFINITIONS = (
+    "pooled",
+    "uncentered",
+    "residual_variance",
+    "scalar_mean",
+    "total_variance",
+    "per_dimension_mean",
+)
 
 
 class ExplainedVariance(AbstractVarianceMetric):
@@ -34,6 +42,9 @@ class ExplainedVariance(AbstractVarianceMetric):
         Blind to a constant bias: $y = x + c$ gives 1.
     - `"scalar_mean"`: $1 - \sum r_{nd}^2 \big/ \sum (x_{nd} - \bar x)^2$ with one mean $\bar x$ of
         all entries. Too high where the input features have different means.
+    - `"total_variance"`: $1 - \sum (r_{nd} - \bar r)^2 \big/ \sum (x_{nd} - \bar x)^2$ with one
+        mean of all entries of each. Like `"scalar_mean"`, but blind to a bias that is the same for
+        all input features.
     - `"per_dimension_mean"`: the mean over input features of
         $1 - \sum_n r_{nd}^2 \big/ \sum_n (x_{nd} - \bar x_d)^2$. Each has the same weight, however
         little it varies.
@@ -90,9 +101,9 @@ class ExplainedVariance(AbstractVarianceMetric):
         batches; scalar mean is in overcomplete; the per-dimension mean is scikit-learn's
         `uniform_average`, which gives 1 or 0 for a constant dimension. What SAELens calls legacy is
         `LegacyExplainedVariance`. `metrics/explained_variance` of Llamascopium is the pooled value
-        of each batch, averaged over batches. Not offered yet: `var_explained` of saex and fae, the
-        mean squared correlation in one batch, and `explained_variance` of activation-extract, which
-        takes variances of all entries.
+        of each batch, averaged over batches. Total variance is `explained_variance` of
+        activation-extract, there of one batch. Not offered yet: `var_explained` of saex and fae,
+        the mean squared correlation in one batch.
 
         What SAEBench's core evaluation and some older versions of SAELens compute is not offered.
         They subtract a square of means of $x^2$, in units of $x^4$, from a mean of $x^2$. The
@@ -100,7 +111,12 @@ class ExplainedVariance(AbstractVarianceMetric):
     """
 
     definition: Literal[
-        "pooled", "uncentered", "residual_variance", "scalar_mean", "per_dimension_mean"
+        "pooled",
+        "uncentered",
+        "residual_variance",
+        "scalar_mean",
+        "total_variance",
+        "per_dimension_mean",
     ] = eqx.field(static=True, default="pooled", metadata={ONLY_READS: True})
 
     def __check_init__(self) -> None:
@@ -110,18 +126,16 @@ class ExplainedVariance(AbstractVarianceMetric):
         if self.definition == "pooled":
             return 1 - state.fraction_unexplained()
         errors, deviations = state.squared_errors(), state.squared_deviations()
-        mean = state.source.mean
         if self.definition == "per_dimension_mean":
             return 1 - jnp.mean(ratio(errors, deviations), -1)
         if self.definition == "residual_variance":
             errors = state.error.sum_of_squares.to_float()
         elif self.definition == "uncentered":
-            deviations = sum_of_squares_about(state.source, mean.to_float())
+            deviations = sum_of_squares_about(state.source, state.source.mean.to_float())
         else:
-            # Twice, since the first mean of large numbers is not exact.
-            offsets = mean.high - jnp.mean(mean.high, -1, keepdims=True) + mean.low
-            offsets = offsets - jnp.mean(offsets, -1, keepdims=True)
-            deviations = sum_of_squares_about(state.source, offsets)
+            deviations = _about_mean_of_all_entries(state.source)
+        if self.definition == "total_variance":
+            errors = _about_mean_of_all_entries(state.error)
         return 1 - ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
 
     def _covariance(
@@ -130,3 +144,12 @@ class ExplainedVariance(AbstractVarianceMetric):
         if self.definition == "pooled":
             return state.covariance()
         return state.about_zero.covariance() if self.definition == "uncentered" else None
+
+
+def _about_mean_of_all_entries(moments: Moments) -> Float32[Array, "*component input_feature"]:
+    """Sum of squared distances from one mean for all input features."""
+    mean = moments.mean
+    # Twice, since the first mean of large numbers is not exact.
+    offsets = mean.high - jnp.mean(mean.high, -1, keepdims=True) + mean.low
+    offsets = offsets - jnp.mean(offsets, -1, keepdims=True)
+    return sum_of_squares_about(moments, offsets)
