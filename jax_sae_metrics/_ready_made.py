@@ -120,7 +120,8 @@ def evaluation_metrics(
     **Inputs** of the collection: `source_activations`, `learned_activations` and
     `decoded_activations`; with `model_losses` the three losses of `ReconstructionScore`; with
     `logits` the three logits of `KLDivergenceScore`. There is one loss fewer than there are tokens:
-    pass a `loss_mask` (see `next_token_mask`).
+    pass a `loss_mask` (see `next_token_mask`). A `source_mean`, if you know it, makes the error bar
+    of the explained variance right for any batches.
 
     **Arguments:**
 

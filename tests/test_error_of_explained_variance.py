@@ -113,3 +113,37 @@ def test_massive_first_tokens_on_sharded_arrays(spec, axis_type):
         )
         error = jax.jit(metric.standard_error)(state)
     np.testing.assert_allclose(error, exact_error(x, y), rtol=1e-3)
+
+
+def texts_of_their_own(shift, texts, batches, tokens=16):
+    """Source and decoded activations of texts whose means differ by `shift` standard deviations."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(batches, texts, tokens, D))
+    x += shift * rng.normal(size=(batches, texts, 1, D))
+    y = 0.8 * x + 0.3 * abs(x) * rng.normal(size=x.shape)
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+@pytest.mark.parametrize("shift", [0.3, 1, 3])
+def test_over_texts_an_error_is_right_or_nan(shift):
+    metric = jsm.FractionVarianceUnexplained(D, clusters="prompts")
+    are_known = set()
+    for texts, batches in ((8, 16), (32, 4), (64, 4), (128, 4)):
+        x, y = texts_of_their_own(shift, texts, batches)
+        whole = [np.float64(array).reshape(-1, *x.shape[2:]) for array in (x, y)]
+        parts = ((whole[0] - whole[1]) ** 2, (whole[0] - whole[0].mean((0, 1))) ** 2)
+        exact = np.sqrt(covariance_of([[part.sum((1, 2)) for part in parts]])[0, 0])
+        mean = np.float32(whole[0].mean((0, 1)))
+        for given, rtol in (({}, 0.1), ({"source_mean": mean}, 1e-3)):
+            state, step = metric.init(), jax.jit(metric.update)
+            for source, decoded in zip(x, y, strict=True):
+                inputs = {"source_activations": source, "decoded_activations": decoded}
+                state = step(state, **inputs, **given)
+            error = metric.standard_error(state)
+            is_known = not np.isnan(error)
+            assert is_known or not given
+            if is_known:
+                np.testing.assert_allclose(error, exact, rtol=rtol)
+            are_known.add(is_known)
+    # The test sees both sides of the bound.
+    assert are_known == ({True} if shift < 1 else {True, False})

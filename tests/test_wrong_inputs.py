@@ -150,11 +150,33 @@ MISTAKES = [
         ("source_activations", "decoded_activations", "(4, 3, 6)", "(4, 3, 1)"),
     ),
     Mistake(
+        "a misspelt input",
+        TypeError,
+        density,
+        {"learned_activation": floats(4, 8)},
+        ("learned_activations", "is learned_activation a misspelling of it?"),
+    ),
+    Mistake(
+        "another input with a similar name",
+        TypeError,
+        jsm.ReconstructionScore(ablation="mean"),
+        losses(4),
+        (
+            "source_model_loss_with_mean_ablation",
+            "Pass source_model_loss_with_mean_ablation= as a keyword argument.",
+        ),
+    ),
+    Mistake(
         "source and decoded of different batches",
         ValueError,
         l2,
         reconstruction((4, 3, 6), (1, 3, 6)),
-        ("same shape", "source_activations (4, 3, 6)", "decoded_activations (1, 3, 6)"),
+        (
+            "source_activations and decoded_activations: ",
+            "same shape",
+            "source_activations (4, 3, 6)",
+            "decoded_activations (1, 3, 6)",
+        ),
     ),
     Mistake(
         "decoded without the component axis",

@@ -62,10 +62,10 @@ class Inputs:
         value = self.get(name)
         if value is None:
             given = ", ".join(sorted(self._given)) or "nothing"
-            raise TypeError(
-                f"{name}: {reader} needs this input and was given {given}. Pass {name}= as a "
-                "keyword argument."
-            )
+            alike = difflib.get_close_matches(name, self._given, n=1, cutoff=0.95)
+            hint = f"Pass {name}= as a keyword argument"
+            hint += f": is {alike[0]} a misspelling of it?" if alike else "."
+            raise TypeError(f"{name}: {reader} needs this input and was given {given}. {hint}")
         return value
 
     def check_all_were_read(self, reader: str) -> None:
@@ -350,4 +350,7 @@ class Batch:
     def _check_same_shape(self, arrays: Mapping[str, Array]) -> None:
         if len({array.shape for array in arrays.values()}) > 1:
             given = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-            raise ValueError(f"{self.reader} expects inputs of the same shape, got {given}.")
+            raise ValueError(
+                f"{' and '.join(arrays)}: {self.reader} expects inputs of the same shape, got "
+                f"{given}. They belong to the same vectors or predictions."
+            )

@@ -56,8 +56,3 @@ class FractionVarianceUnexplained(AbstractVarianceMetric):
 
     def _compute(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
         return state.fraction_unexplained()
-
-    def _covariance(
-        self, state: ReconstructionMoments
-    ) -> Float32[Array, "*component_and_component"]:
-        return state.covariance()

@@ -13,8 +13,9 @@ from ..._inputs import AbstractActivations, Batch, Question
 from ..base import AbstractErrorBars, error, source, squared_error, squared_source
 
 # The portion of the variance that may lie between the means of batches, or between a given mean and
-# the true one. With more, errors would be more than 5% off.
-_LARGEST_BETWEEN = 0.08
+# the true one. With more, errors over items would be more than 5% off, and errors over texts, which
+# differ in little else, more than 10%.
+_LARGEST_BETWEEN = {"items": 0.08, "prompts": 0.02}
 
 
 class ReconstructionMoments(eqx.Module):
@@ -43,14 +44,16 @@ class ReconstructionMoments(eqx.Module):
         errors, deviations = self.squared_errors(), self.squared_deviations()
         return ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
 
-    def covariance(self) -> Float32[Array, "*component_and_component"]:
-        """The covariance of the fractions unexplained; NaN where means of batches differ much.
+    def covariance(self, largest_between: float) -> Float32[Array, "*component_and_component"]:
+        """The covariance of the fractions unexplained.
+
+        It is NaN where a larger portion of the variance lies between the means of batches.
 
         Distances from the mean of a batch are too small in sum. The known ratio of the sums
         corrects that to first order.
         """
         within = self.about_mean.denominator() / jnp.sum(self.squared_deviations(), -1)
-        is_resolved = jnp.abs(1 - within) <= _LARGEST_BETWEEN
+        is_resolved = jnp.abs(1 - within) <= largest_between
         scale = jnp.where(is_resolved, within, jnp.float32(jnp.nan))
         return jnp.multiply.outer(scale, scale) * self.about_mean.covariance()
 
@@ -104,6 +107,11 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
             "about_mean": self._ratio(items, errors, from_mean),
             "about_zero": self._ratio(items, errors, from_zero),
         }
+
+    def _covariance(
+        self, state: ReconstructionMoments
+    ) -> Float32[Array, "*component_and_component"] | None:
+        return state.covariance(_LARGEST_BETWEEN[self.clusters])
 
 
 def _squared_distance_from(
