@@ -19,6 +19,8 @@ def activations_of(kind, batches=8, texts=64, tokens=128, seed=0):
     if name == "first":
         direction = rng.normal(size=D) / np.sqrt(D)
         x[:, :, 0] = float(size) * (direction + 0.1 * rng.normal(size=(batches, texts, D)))
+    elif name == "texts":
+        x += float(size) * rng.normal(size=(batches, texts, 1, D))
     elif name == "drift":
         x += float(size) * rng.normal(size=(batches, 1, 1, D))
     elif name == "sorted":
@@ -115,21 +117,12 @@ def test_massive_first_tokens_on_sharded_arrays(spec, axis_type):
     np.testing.assert_allclose(error, exact_error(x, y), rtol=1e-3)
 
 
-def texts_of_their_own(shift, texts, batches, tokens=16):
-    """Source and decoded activations of texts whose means differ by `shift` standard deviations."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(batches, texts, tokens, D))
-    x += shift * rng.normal(size=(batches, texts, 1, D))
-    y = 0.8 * x + 0.3 * abs(x) * rng.normal(size=x.shape)
-    return x.astype(np.float32), y.astype(np.float32)
-
-
 @pytest.mark.parametrize("shift", [0.3, 1, 3])
 def test_over_texts_an_error_is_right_or_nan(shift):
     metric = jsm.FractionVarianceUnexplained(D, clusters="prompts")
     are_known = set()
     for texts, batches in ((8, 16), (32, 4), (64, 4), (128, 4)):
-        x, y = texts_of_their_own(shift, texts, batches)
+        x, y = activations_of(f"texts {shift}", batches, texts, tokens=16)
         whole = [np.float64(array).reshape(-1, *x.shape[2:]) for array in (x, y)]
         parts = ((whole[0] - whole[1]) ** 2, (whole[0] - whole[0].mean((0, 1))) ** 2)
         exact = np.sqrt(covariance_of([[part.sum((1, 2)) for part in parts]])[0, 0])

@@ -1,6 +1,6 @@
 """How much of the variance of the source activations the reconstruction explains."""
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ from .reconstruction_moments import (
     sum_of_squares_about,
 )
 
-_DEFINITIONS = (
+_Definition: TypeAlias = Literal[
     "pooled",
     "uncentered",
     "residual_variance",
     "scalar_mean",
     "total_variance",
     "per_dimension_mean",
-)
+]
 
 
 class ExplainedVariance(AbstractVarianceMetric):
@@ -111,17 +111,10 @@ class ExplainedVariance(AbstractVarianceMetric):
         result changes with the scale of the activations and can exceed 1.
     """
 
-    definition: Literal[
-        "pooled",
-        "uncentered",
-        "residual_variance",
-        "scalar_mean",
-        "total_variance",
-        "per_dimension_mean",
-    ] = eqx.field(static=True, default="pooled", metadata={ONLY_READS: True})
+    definition: _Definition = eqx.field(static=True, default="pooled", metadata={ONLY_READS: True})
 
     def __check_init__(self) -> None:
-        check_choice("definition", self.definition, _DEFINITIONS)
+        check_choice("definition", self.definition, get_args(_Definition))
 
     def _compute(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
         if self.definition == "pooled":

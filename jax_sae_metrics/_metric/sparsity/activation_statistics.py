@@ -14,7 +14,7 @@ from ..._arrays import ratio
 from ..._configuration import as_tuple, check_between, check_in_order
 from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import Above, standard_error_of_mean
+from ..base import Above, square, standard_error_of_mean
 
 
 class _ActivationStatisticsState(eqx.Module):
@@ -123,7 +123,7 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
             "num_active": learned.sum_per_feature(Above(self.threshold)),
             "total": learned.sum_per_feature(_WhenActive(self.threshold)),
             "total_of_squares": learned.sum_per_feature(_SquareWhenActive(self.threshold)),
-            "total_of_all_squares": learned.sum_per_feature(jnp.square),
+            "total_of_all_squares": learned.sum_per_feature(square),
             "largest": learned.max_per_feature(_WhenActive(self.threshold, -math.inf)),
             "histogram": tuple(learned.sum_per_feature(one) for one in self._bins()),
             "num_activation_vectors": learned.items.count(),
