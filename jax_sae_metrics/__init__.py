@@ -73,6 +73,7 @@ from ._metric.sparsity import (
     ActivationStatistics as ActivationStatistics,
     Capacity as Capacity,
     ConsistentActivationHeuristic as ConsistentActivationHeuristic,
+    DeadFeatureFraction as DeadFeatureFraction,
     DeadFeatures as DeadFeatures,
     FeatureDensity as FeatureDensity,
     FeatureDensityStatistics as FeatureDensityStatistics,

@@ -7,7 +7,7 @@ from metric_case import LEARNED, NUM_LEARNED_FEATURES, MetricCase
 
 QUANTILES = (0.0, 0.05, 0.5, 0.9, 1.0)
 EDGES = (0.1, 0.5, 1.0, 2.0)
-THRESHOLDS = (1, 2, 4)
+AFTER_TOKENS = (1, 2, 4)
 
 
 def l0_histogram(learned_activations):
@@ -70,7 +70,7 @@ def density_statistics(learned_activations):
 def dead_features(learned_activations):
     # Read backwards, the first firing is the last one.
     ages = [np.argmax([*(f[::-1] > 0), True]) for f in learned_activations.T]
-    return np.array([sum(age >= threshold for age in ages) for threshold in THRESHOLDS])
+    return np.array([sum(age >= tokens for age in ages) for tokens in AFTER_TOKENS])
 
 
 NOTHING_OF_DENSITIES = {
@@ -166,7 +166,7 @@ CASES = [
     ),
     MetricCase(
         "DeadFeatures",
-        lambda c: jsm.DeadFeatures(NUM_LEARNED_FEATURES, c, thresholds=THRESHOLDS),
+        lambda c: jsm.DeadFeatures(NUM_LEARNED_FEATURES, c, after_tokens=AFTER_TOKENS),
         LEARNED,
         dead_features,
         0,

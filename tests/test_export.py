@@ -78,7 +78,7 @@ def test_an_exported_update_of_few_activations():
         {
             "density": jsm.FeatureDensity(FEATURES),
             "l0": jsm.L0Histogram(FEATURES),
-            "dead": jsm.DeadFeatures(FEATURES, thresholds=(1, 3)),
+            "dead": jsm.DeadFeatures(FEATURES, after_tokens=(1, 3)),
             "capacity": jsm.Capacity(10, FEATURES),
             "statistics": jsm.ActivationStatistics(FEATURES),
         }

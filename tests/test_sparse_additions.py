@@ -127,7 +127,7 @@ def metrics_of(num_features, num_components):
     return jsm.MetricCollection(
         {
             "statistics": jsm.ActivationStatistics(*sizes, 0.2, histogram_edges=(0.5, 1.0)),
-            "dead": jsm.DeadFeatures(*sizes, thresholds=(1, 30, 100, 200)),
+            "dead": jsm.DeadFeatures(*sizes, after_tokens=(1, 30, 100, 200)),
             "consistency": jsm.ConsistentActivationHeuristic(*sizes),
             "l0": jsm.L0Histogram(*sizes),
             "densities": jsm.FeatureDensityStatistics(*sizes),

@@ -48,7 +48,7 @@ OTHERWISE_READ = {
         jsm.ExplainedVariance(FEATURES, definition="uncentered"),
     ),
     "quantiles": (jsm.L0Histogram(FEATURES), jsm.L0Histogram(FEATURES, quantiles=(0.1,))),
-    "ages": (jsm.DeadFeatures(FEATURES), jsm.DeadFeatures(FEATURES, thresholds=(1, 2))),
+    "ages": (jsm.DeadFeatures(FEATURES), jsm.DeadFeatures(FEATURES, after_tokens=(1, 2))),
     "portion": (
         jsm.NeuronActivity(FEATURES),
         jsm.NeuronActivity(FEATURES, threshold_is_dead_portion_fires=0.1),

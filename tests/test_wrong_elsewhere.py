@@ -122,7 +122,7 @@ def local_age(activations):
 
 
 def global_age(activations):
-    metric = jsm.DeadFeatures(num_learned_features=1, thresholds=(50,))
+    metric = jsm.DeadFeatures(num_learned_features=1, after_tokens=(50,))
     state = metric.update(metric.init(), learned_activations=activations, axis_name="data")
     return metric.compute(state)[0]
 

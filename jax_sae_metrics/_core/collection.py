@@ -6,10 +6,11 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jax.sharding import Sharding
+from jax.sharding import PartitionSpec
 
+from .._arrays import AxisName
 from .._configuration import brief, check_name
-from .._inputs import Batch
+from .._inputs import Batch, SizedAxis
 from .flatten import SameNameError, flatten
 from .metric import AbstractMetric, check_metric
 from .state import accumulators_of
@@ -89,8 +90,30 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
     def _init(self) -> dict[str, Any]:
         return {name: metric.init() for name, metric in self._metrics}
 
-    def _placed(self, state: dict[str, Any], sharding: Sharding) -> dict[str, Any]:
-        return {name: metric._placed(state[name], sharding) for name, metric in self._metrics}
+    @property
+    def _sizes(self) -> dict[SizedAxis, int | None]:
+        """The sizes that all metrics have in common."""
+        first, *others = (metric._sizes for _, metric in self._metrics)
+        return {
+            axis: size if all(sizes[axis] == size for sizes in others) else None
+            for axis, size in first.items()
+        }
+
+    def _forward(
+        self, state: dict[str, Any], observation: dict[str, Any], axis_name: AxisName | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        both = {n: m._forward(state[n], observation[n], axis_name) for n, m in self._metrics}
+        updated, read = ({n: pair[i] for n, pair in both.items()} for i in range(2))
+        return updated, read
+
+    def _reset(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {name: metric._reset(state[name]) for name, metric in self._metrics}
+
+    def _specs(self, state: dict[str, Any], spec: PartitionSpec) -> dict[str, Any]:
+        return {name: metric._specs(state[name], spec) for name, metric in self._metrics}
+
+    def _labels(self) -> dict[str, Any]:
+        return flatten({name: metric._labels() for name, metric in self._metrics})
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
         asked = {}

@@ -5,21 +5,22 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding, Sharding
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, Float32
 
 from .._accumulator import AbstractAccumulator, combined, dense, summed
 from .._arrays import AxisName, as_jax, map_nodes
 from .._configuration import ONLY_READS, brief, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
+from .placement import fitting, placed
+from .public import public
 from .state import (
     MismatchError,
     Observation,
@@ -32,33 +33,8 @@ from .state import (
 )
 
 Accumulators = TypeVar("Accumulators")
-Method = TypeVar("Method", bound=Callable[..., Any])
 
 _SIZED_AXES: tuple[SizedAxis, ...] = ("component", "learned_feature", "input_feature")
-
-
-def _public(method: Method) -> Method:
-    """Say what to do where Python alone would count arguments: no instance, inputs by position."""
-    parameters = inspect.signature(method).parameters.values()
-    by_position = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    takes_inputs = any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-    @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if not (args and isinstance(args[0], AbstractMetric)):
-            raise TypeError(
-                f"{method.__name__}: called on a class. Make an instance of the metric first, such "
-                f"as metric = L0Norm(), and call metric.{method.__name__}(...)."
-            )
-        if takes_inputs and len(args) > len(by_position):
-            num_inputs = len(args) - len(by_position)
-            raise TypeError(
-                f"{method.__name__}: {type(args[0]).__name__} takes its inputs by keyword, such as "
-                f"{args[0]._first_inputs()}, got {num_inputs} by position."
-            )
-        return method(*args, **kwargs)
-
-    return cast(Method, call)
 
 
 class AbstractMetric(eqx.Module, Generic[Accumulators]):
@@ -76,9 +52,12 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     The sizes of a metric are fields with these names: `num_components`, `num_learned_features`,
     `num_input_features`. A metric without `num_components`, or with None, has no component axis.
     Sizes are checked here; `Batch` checks the inputs against them. A field with the metadata
-    `ONLY_READS` has no part in counting. The class attribute `_per_learned_feature` names the
-    results that have an entry for each learned feature, `("",)` for a value without names:
-    `PerComponent` takes no mean of these.
+    `ONLY_READS` has no part in counting.
+
+    Two class attributes say what a value is. `_axes` names the axes of each result after the
+    component axis, such as `{"": ("learned_feature",)}`, with "" for a value without names. An axis
+    that is called like a field has the values of that field for labels (none if the field holds one
+    value alone); all others are long. `_is_running` says that the value is of a long run.
 
     !!! Example
 
@@ -91,8 +70,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         2.0
     """
 
-    # The names of results with an entry for each learned feature; "" for a value without names.
-    _per_learned_feature: ClassVar[tuple[str, ...]] = ()
+    _axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # One batch, or one window, says nothing: `forward` gives the value so far, `reset` keeps it.
+    _is_running: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
         if (num_components := self._sizes["component"]) is not None:
@@ -133,7 +113,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         sizes = (self._sizes[axis] for axis in ("component", *axes))
         return tuple(size for size in sizes if size is not None)
 
-    @_public
+    @public
     def init(self, *, sharding: Sharding | None = None) -> Any:
         """Return the empty state.
 
@@ -154,9 +134,36 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
                 "sharding: expected a jax.sharding.Sharding such as NamedSharding(mesh, spec), got "
                 f"{sharding!r}."
             )
-        return self._placed(state, sharding)
+        if not isinstance(sharding, NamedSharding):
+            return jax.device_put(state, sharding)
+        return placed(state, sharding, self.partition_specs(sharding.spec))
 
-    @_public
+    @public
+    def partition_specs(self, spec: PartitionSpec) -> Any:
+        """Return the tree of a state with a `PartitionSpec` in place of each array.
+
+        Use it for `in_specs` and `out_specs` of `jax.shard_map`, or to place a state that was
+        loaded. `init(sharding=NamedSharding(mesh, spec))` places a state like this.
+
+        **Arguments:**
+
+        - `spec`: of a result per learned feature, `[component?, learned_feature]`. What is not per
+            learned feature takes the entry of the component axis alone.
+        """
+        if not isinstance(spec, PartitionSpec):
+            raise TypeError(f"spec: expected a jax.sharding.PartitionSpec, got {brief(spec)}.")
+        return self._specs(_empty(self), spec)
+
+    @public
+    def reset(self, state: Any) -> Any:
+        """Return the state at the beginning of a new window.
+
+        It is empty, except for what is not of a window: the ages of `DeadFeatures`, moving averages
+        and windows. Arrays stay on the devices where they are.
+        """
+        return self._reset(self._check(state))
+
+    @public
     def observe(self, **inputs: Any) -> Any:
         """Return what one batch adds to each accumulator, as an `Observation`.
 
@@ -175,7 +182,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         return dense(self._observe_inputs(Inputs(inputs)))
 
-    @_public
+    @public
     def combine(self, one: Any, other: Any) -> Any:
         """Return the observation of two batches together; `other` is of the later batch.
 
@@ -187,7 +194,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         return combined(self._check_observation(one), self._check_observation(other))
 
-    @_public
+    @public
     def accumulate(self, state: Any, observation: Any, *, axis_name: AxisName | None = None) -> Any:
         """Return the state with an observation added.
 
@@ -197,7 +204,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         _check_bound(axis_name)
         return self._add(state, observation, lambda a, seen: a.add(seen, axis_name))
 
-    @_public
+    @public
     def update(self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any) -> Any:
         """Return the state after one more batch: `observe`, then `accumulate`.
 
@@ -215,22 +222,27 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         observation = self._observe_inputs(Inputs(inputs, axis_name))
         return self.accumulate(state, observation, axis_name=axis_name)
 
-    @_public
+    @public
     def forward(
         self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any
     ) -> tuple[Any, Any]:
-        """Return the updated state and the value of this batch alone. Arguments as for `update`."""
-        batch_state = self.update(self.init(), axis_name=axis_name, **inputs)
-        value = _read(self, "_compute", accumulators_of(batch_state))
-        return self.merge(state, batch_state), value
+        """Return the updated state and the value of this batch alone. Arguments as for `update`.
 
-    @_public
+        Where one batch says nothing (`DeadFeatures`, `MovingAverage`, `Window`), the value is that
+        of the updated state. In a collection, each metric gives the value that is right for it.
+        """
+        _check_bound(axis_name)
+        observation = self._observe_inputs(Inputs(inputs, axis_name))
+        updated, read = self._forward(self._check(state), observation, axis_name)
+        return updated, _read(self, "_compute", accumulators_of(read))
+
+    @public
     def compute(self, state: Any) -> Any:
         """Return the value of the state. If nothing was seen, means are NaN and counts 0."""
         state = self._check(state)
         return _read(self, "_compute", accumulators_of(state))
 
-    @_public
+    @public
     def standard_error(self, state: Any) -> Any:
         r"""Return the standard error of the value: how far chance may have moved it.
 
@@ -253,7 +265,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             "standard error", _read(self, "_standard_error", accumulators_of(self._check(state)))
         )
 
-    @_public
+    @public
     def covariance(self, state: Any) -> Any:
         r"""Return how chance moves the values of components together.
 
@@ -275,14 +287,14 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             "covariance", _read(self, "_covariance", accumulators_of(self._check(state)))
         )
 
-    @_public
+    @public
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the state of both states' batches together. It is associative."""
         earlier, later = self._check(earlier), self._check(later)
         merge = lambda accumulator, other: accumulator.merge(other)  # noqa: E731
         return map_nodes(AbstractAccumulator, merge, earlier, later)
 
-    @_public
+    @public
     def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
         """Return the state of the batches of all devices of `axis_name` together.
 
@@ -311,10 +323,37 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         settings = (f"{field.name}={_normalised(getattr(self, field.name))!r}" for field in fields)
         return f"{type(self).__name__}({', '.join(settings)})"
 
-    def _placed(self, state: Any, sharding: Sharding) -> Any:
-        """The state on the devices of a sharding that is meant for a result per learned feature."""
+    def _forward(
+        self, state: Any, observation: Any, axis_name: AxisName | None
+    ) -> tuple[Any, Any]:
+        """The state with an observation added, and the state that `forward` reads."""
+        if self._is_running:
+            updated = self.accumulate(state, observation, axis_name=axis_name)
+            return updated, updated
+        of_batch = self.accumulate(self.init(), observation, axis_name=axis_name)
+        return self.merge(state, of_batch), of_batch
+
+    def _reset(self, state: Any) -> Any:
+        return state if self._is_running else jax.tree.map(_emptied, self.init(), state)
+
+    def _specs(self, state: Any, spec: PartitionSpec) -> Any:
+        """The state, with a spec in place of each leaf."""
         axes = self._shape("learned_feature")
-        return jax.tree.map(lambda leaf: jax.device_put(leaf, _fit(sharding, leaf, axes)), state)
+        return jax.tree.map(lambda leaf: fitting(spec, leaf.shape, axes), state)
+
+    def _labels(self) -> Any:
+        """For each result, the labels along each of its axes, or the name of a long one."""
+        shapes = jax.eval_shape(lambda: self._compute(accumulators_of(self.init())))
+        if isinstance(shapes, Mapping):
+            return {name: self._labels_of(name, shape.ndim) for name, shape in shapes.items()}
+        return self._labels_of("", shapes.ndim)
+
+    def _labels_of(self, result: str, num_axes: int) -> tuple[tuple[Any, ...] | str, ...]:
+        components = [tuple(range(size)) for size in self._shape()]
+        named = [getattr(self, axis, axis) for axis in self._axes.get(result, ())]
+        labels = [*components, *(label for label in named if isinstance(label, tuple | str))]
+        # Axes that nobody named are long.
+        return tuple(labels[:num_axes]) + ("",) * (num_axes - len(labels))
 
     def _first_inputs(self) -> str:
         """The inputs that the metric asks for before it could miss any."""
@@ -394,6 +433,12 @@ def _compiled_read(metric: AbstractMetric[Any], method: str, accumulators: Any) 
 
 
 @functools.lru_cache
+def labels_of(metric: AbstractMetric[Any]) -> Any:
+    """For each result, the labels along each of its axes, or the name of a long one."""
+    return metric._labels()
+
+
+@functools.lru_cache
 def _empty(metric: AbstractMetric[Any]) -> Any:
     """The shapes and dtypes of a state."""
     return jax.eval_shape(metric.init)
@@ -421,13 +466,9 @@ def _normalised(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _fit(sharding: Sharding, leaf: Array, axes: tuple[int, ...]) -> Sharding:
-    """The sharding of an array with these axes, cut to those of them that `leaf` begins with."""
-    if not isinstance(sharding, NamedSharding):
-        return sharding
-    num_common = max(n for n in range(len(axes) + 1) if leaf.shape[:n] == axes[:n])
-    spec = type(sharding.spec)(*sharding.spec[:num_common])
-    return NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
+def _emptied(empty: Array, leaf: Array) -> Array:
+    """The empty array, on the devices of another one, and varying like it."""
+    return jnp.where(jnp.zeros_like(leaf, bool), leaf, empty)
 
 
 def _check_bound(axis_name: AxisName | None) -> None:

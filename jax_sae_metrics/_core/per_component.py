@@ -4,17 +4,26 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax.sharding import Sharding
+from jax.sharding import PartitionSpec
 
-from .._configuration import as_tuple, check_in_order, check_name
+from .._arrays import AxisName
+from .._configuration import as_tuple, brief, check_in_order, check_name
 from .._inputs import Batch
 from .flatten import flatten
-from .metric import AbstractMetric, check_metric, standard_error_from
+from .metric import AbstractMetric, check_metric, labels_of, standard_error_from
 
 
 def _in_order(names: Any) -> Any:
     # A string is an iterable too, but of letters.
     return (names,) if isinstance(names, str) else as_tuple(names)
+
+
+def _has_mean(labels: tuple[Any, ...]) -> bool:
+    """Whether a mean over components means something.
+
+    Feature 3 of one dictionary has nothing to do with feature 3 of another.
+    """
+    return "learned_feature" not in labels
 
 
 def _of_mean(covariance: Any) -> dict[str, Any]:
@@ -40,7 +49,7 @@ class PerComponent(AbstractMetric[Any]):
 
     **Arguments:**
 
-    - `metric`: a metric with `num_components`.
+    - `metric`: a metric with `num_components`, or a collection of metrics that all have the same.
     - `component_names`: one name per component, in order, all different and none `"mean"`.
     - `prefix`: a text to put before each name, with a slash between. Leave it empty in a
         `MetricCollection`, which puts its own name for the metric there.
@@ -73,8 +82,9 @@ class PerComponent(AbstractMetric[Any]):
         num_components = self.metric._sizes["component"]
         if num_components is None:
             raise TypeError(
-                f"metric: expected a metric with num_components, got {self.metric!r}. A result "
-                "without a component axis cannot be taken apart."
+                f"metric: expected a metric with num_components, got "
+                f"{brief(self.metric)}. A result without a component axis cannot be taken apart; "
+                "the metrics of a collection must all have the same number of components."
             )
         names = self.component_names
         check_in_order("component_names", names)
@@ -91,8 +101,25 @@ class PerComponent(AbstractMetric[Any]):
     def _init(self) -> Any:
         return self.metric.init()
 
-    def _placed(self, state: Any, sharding: Sharding) -> Any:
-        return self.metric._placed(state, sharding)
+    def _forward(
+        self, state: Any, observation: Any, axis_name: AxisName | None
+    ) -> tuple[Any, Any]:
+        return self.metric._forward(state, observation, axis_name)
+
+    def _reset(self, state: Any) -> Any:
+        return self.metric._reset(state)
+
+    def _specs(self, state: Any, spec: PartitionSpec) -> Any:
+        return self.metric._specs(state, spec)
+
+    def _labels(self) -> dict[str, Any]:
+        def of_each(labels: Any) -> dict[str, Any]:
+            if isinstance(labels, dict):
+                return flatten({name: of_each(one) for name, one in labels.items()})
+            mean = ("mean",) if _has_mean(labels) else ()
+            return dict.fromkeys((*self.component_names, *mean), labels[1:])
+
+        return self._prefixed(of_each(labels_of(self.metric)))
 
     def _observe(self, batch: Batch) -> Any:
         return self.metric._ask(batch.inputs)
@@ -101,7 +128,7 @@ class PerComponent(AbstractMetric[Any]):
         return self.metric._to_observation(found)
 
     def _compute(self, state: Any) -> dict[str, Any]:
-        return self._prefixed(self._by_name(self.metric._compute(state), with_mean=True))
+        return self._prefixed(self._by_name(self.metric._compute(state), labels_of(self.metric)))
 
     def _covariance(self, state: Any) -> Any:
         return self.metric._covariance(state)
@@ -110,17 +137,21 @@ class PerComponent(AbstractMetric[Any]):
         errors = self.metric._standard_error(state)
         if errors is None:
             return None
-        named = self._by_name(errors, with_mean=False)
+        named = self._by_name(errors)
         if (covariance := self._covariance(state)) is not None:
             named |= _of_mean(covariance)
         return self._prefixed(named)
 
-    def _by_name(self, result: Any, with_mean: bool, key: str = "") -> dict[str, Any]:
-        """The entries along the component axis by name; in a dictionary, for each key."""
+    def _by_name(self, result: Any, labels: Any = None) -> dict[str, Any]:
+        """The entries along the component axis by name; in a dictionary, for each key.
+
+        With the labels of the result, their mean follows where it means something.
+        """
         if isinstance(result, dict):
-            return flatten({k: self._by_name(value, with_mean, k) for k, value in result.items()})
+            of_each = {k: self._by_name(v, labels and labels[k]) for k, v in result.items()}
+            return flatten(of_each)
         named = dict(zip(self.component_names, result, strict=True))
-        if with_mean and key not in self.metric._per_learned_feature:
+        if labels is not None and _has_mean(labels):
             named["mean"] = jnp.mean(result.astype(jnp.float32), axis=0)
         return named
 

@@ -1,4 +1,9 @@
 from .error_bars import AbstractErrorBars as AbstractErrorBars
+from .firing import AbstractFiring as AbstractFiring
+from .firing_ages import (
+    AbstractFiringAges as AbstractFiringAges,
+    FiringAges as FiringAges,
+)
 from .firing_counts import (
     AbstractFiringMetric as AbstractFiringMetric,
     FiringCounts as FiringCounts,

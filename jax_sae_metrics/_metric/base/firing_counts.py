@@ -1,16 +1,13 @@
 """The base of metrics that are found from how often each learned feature fired."""
 
-import abc
 from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float32
 
 from ..._accumulator import Count
-from ..._configuration import check_between
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from .functions_of_entries import Above
+from .firing import AbstractFiring
 
 
 class FiringCounts(eqx.Module):
@@ -26,19 +23,11 @@ class FiringCounts(eqx.Module):
         return self.num_fired.to_float(), self.num_activation_vectors.to_float()[..., None]
 
 
-class AbstractFiringMetric(AbstractMetric[FiringCounts]):
+class AbstractFiringMetric(AbstractFiring[FiringCounts]):
     """A metric whose state is `FiringCounts`; it defines only what the counts mean."""
 
     num_learned_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)
-
-    @property
-    @abc.abstractmethod
-    def threshold(self) -> float:
-        """A feature fires where its activation is greater than this."""
-
-    def __check_init__(self) -> None:
-        check_between("threshold", self.threshold, 0.0)
 
     def _init(self) -> FiringCounts:
         return FiringCounts(
@@ -49,6 +38,6 @@ class AbstractFiringMetric(AbstractMetric[FiringCounts]):
     def _observe(self, batch: Batch) -> dict[str, Any]:
         learned = batch.learned_activations
         return {
-            "num_fired": learned.sum_per_feature(Above(self.threshold)),
+            "num_fired": learned.sum_per_feature(self._fires),
             "num_activation_vectors": learned.items.count(),
         }

@@ -3,6 +3,7 @@ from .capacity import Capacity as Capacity, capacities as capacities
 from .consistent_activation_heuristic import (
     ConsistentActivationHeuristic as ConsistentActivationHeuristic,
 )
+from .dead_feature_fraction import DeadFeatureFraction as DeadFeatureFraction
 from .dead_features import DeadFeatures as DeadFeatures
 from .feature_density import FeatureDensity as FeatureDensity
 from .feature_density_statistics import FeatureDensityStatistics as FeatureDensityStatistics

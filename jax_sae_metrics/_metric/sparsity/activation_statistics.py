@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Float32
 
 from ..._accumulator import Count, Maximum, Total
 from ..._arrays import ratio
 from ..._configuration import as_tuple, check_between, check_in_order
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import Above, square, standard_error_of_mean
+from ..base import AbstractFiring, Above, square, standard_error_of_mean
 
 
 class _ActivationStatisticsState(eqx.Module):
@@ -23,25 +23,27 @@ class _ActivationStatisticsState(eqx.Module):
     total_of_squares: Total
     total_of_all_squares: Total
     largest: Maximum
+    # Of the negated activations.
+    smallest: Maximum
     histogram: tuple[Count, ...]
     num_activation_vectors: Count
 
 
-class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
+class ActivationStatistics(AbstractFiring[_ActivationStatisticsState]):
     r"""How large each learned feature's activations are: mean, second moment, maximum, histogram.
 
     $$\frac{\sum_n f_{ni} \mathbb{1}[f_{ni} > t]}{\sum_n \mathbb{1}[f_{ni} > t]} \qquad
     \frac{1}{N} \sum_{n=1}^{N} f_{ni}^2 \qquad \max_{n:\, f_{ni} > t} f_{ni}$$
 
     over all $N$ unmasked vectors of all batches, $f$ the learned activations and $t$ the threshold
-    above which a feature is active.
+    above which a feature is active; and the smallest activation above the threshold.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
 
     **Result:** a dictionary of
 
-    - `"mean_when_active"`, `"max"`: float32 `[component?, learned_feature]`, in units of the
+    - `"mean_when_active"`, `"max"`, `"min_when_active"`: float32 `[component?, learned_feature]`, in units of the
         activations; NaN where the feature was never active.
     - `"second_moment"`: float32 `[component?, learned_feature]`, over all vectors, active or not;
         NaN where nothing was seen. Divided by the density, it is the second moment of the active
@@ -58,6 +60,8 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     - `num_components`: size of the component axis; `None` if there is none.
     - `threshold`: a feature is active where its activation is greater than this.
     - `histogram_edges`: positive and increasing, evenly spaced on a logarithmic scale by default.
+    - `absolute`: whether the absolute value of an activation is compared with the threshold. All
+        results are then of absolute values.
 
     **Raises:** `ValueError` for sizes that are not positive integers, a negative threshold, or
     edges that are not positive and increasing.
@@ -74,6 +78,7 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
         mean_when_active [2.0, 0.5]
         second_moment [2.5, 0.0625]
         max [3.0, 0.5]
+        min_when_active [1.0, 0.5]
         histogram [[0, 1, 1], [1, 0, 0]]
 
     ??? note "Differences from other tools"
@@ -92,10 +97,16 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     histogram_edges: tuple[float, ...] = eqx.field(
         static=True, converter=as_tuple, default=(1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
     )
-    _per_learned_feature: ClassVar = ("mean_when_active", "second_moment", "max", "histogram")
+    absolute: bool = eqx.field(static=True, default=False)
+    _axes: ClassVar = {
+        "mean_when_active": ("learned_feature",),
+        "second_moment": ("learned_feature",),
+        "max": ("learned_feature",),
+        "min_when_active": ("learned_feature",),
+        "histogram": ("learned_feature", "bin"),
+    }
 
     def __check_init__(self) -> None:
-        check_between("threshold", self.threshold, 0.0)
         check_in_order("histogram_edges", self.histogram_edges, at_least=0)
         for edge in self.histogram_edges:
             check_between("histogram_edges", edge, 0.0)
@@ -113,18 +124,22 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
             total_of_squares=Total.zeros(shape),
             total_of_all_squares=Total.zeros(shape),
             largest=Maximum.empty(shape),
+            smallest=Maximum.empty(shape),
             histogram=tuple(Count.zeros(shape) for _ in self._bins()),
             num_activation_vectors=Count.zeros(self._shape()),
         )
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
-        learned = batch.learned_activations
+        learned, active = batch.learned_activations, _WhenActive(self.threshold, self.absolute)
         return {
-            "num_active": learned.sum_per_feature(Above(self.threshold)),
-            "total": learned.sum_per_feature(_WhenActive(self.threshold)),
-            "total_of_squares": learned.sum_per_feature(_SquareWhenActive(self.threshold)),
+            "num_active": learned.sum_per_feature(self._fires),
+            "total": learned.sum_per_feature(active),
+            "total_of_squares": learned.sum_per_feature(_Square(active)),
             "total_of_all_squares": learned.sum_per_feature(square),
-            "largest": learned.max_per_feature(_WhenActive(self.threshold, -math.inf)),
+            "largest": learned.max_per_feature(dataclasses.replace(active, otherwise=-math.inf)),
+            "smallest": learned.max_per_feature(
+                _Negated(dataclasses.replace(active, otherwise=math.inf))
+            ),
             "histogram": tuple(learned.sum_per_feature(one) for one in self._bins()),
             "num_activation_vectors": learned.items.count(),
         }
@@ -135,6 +150,7 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
             "mean_when_active": ratio(state.total.to_float(), state.num_active.to_float()),
             "second_moment": ratio(state.total_of_all_squares.to_float(), num_vectors),
             "max": state.largest.to_float(),
+            "min_when_active": -state.smallest.to_float(),
             "histogram": jnp.stack([count.to_int() for count in state.histogram], axis=-1),
         }
 
@@ -149,39 +165,49 @@ class ActivationStatistics(AbstractMetric[_ActivationStatisticsState]):
     def _bins(self) -> list["_InBin"]:
         edges = self.histogram_edges
         bins = zip((0.0, *edges), (*edges, None), strict=True)
-        return [_InBin(self.threshold, lower, upper) for lower, upper in bins]
+        active = _WhenActive(self.threshold, self.absolute, otherwise=-math.inf)
+        return [_InBin(active, lower, upper) for lower, upper in bins]
 
 
 @dataclasses.dataclass(frozen=True)
 class _WhenActive:
-    """The activation if it is above the threshold, else a number that adds nothing."""
+    """The activation, or its absolute value, if that is above the threshold; else another number."""
 
     threshold: float
+    absolute: bool
     otherwise: float = 0.0
 
     def __call__(self, activation: Float[Array, ""]) -> Float[Array, ""]:
+        size = lax.abs(activation) if self.absolute else activation
         otherwise = jnp.asarray(self.otherwise, activation.dtype)
-        return jnp.where(Above(self.threshold)(activation), activation, otherwise)
+        return jnp.where(Above(self.threshold)(size), size, otherwise)
 
 
 @dataclasses.dataclass(frozen=True)
-class _SquareWhenActive:
-    """The square of the activation if it is above the threshold, else 0."""
-
-    threshold: float
+class _Square:
+    active: _WhenActive
 
     def __call__(self, activation: Float[Array, ""]) -> Float[Array, ""]:
-        return jnp.square(_WhenActive(self.threshold)(activation))
+        return lax.square(self.active(activation))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Negated:
+    active: _WhenActive
+
+    def __call__(self, activation: Float[Array, ""]) -> Float[Array, ""]:
+        return lax.neg(self.active(activation))
 
 
 @dataclasses.dataclass(frozen=True)
 class _InBin:
-    """Whether an activation above the threshold is in a bin. The last bin has no upper edge."""
+    """Whether an active activation is in a bin. The last bin has no upper edge."""
 
-    threshold: float
+    active: _WhenActive
     lower: float
     upper: float | None
 
     def __call__(self, activation: Float[Array, ""]) -> Bool[Array, ""]:
-        is_in = Above(self.threshold)(activation) & (activation >= self.lower)
-        return is_in if self.upper is None else is_in & (activation < self.upper)
+        size = self.active(activation)
+        is_in = size >= self.lower
+        return is_in if self.upper is None else is_in & (size < self.upper)

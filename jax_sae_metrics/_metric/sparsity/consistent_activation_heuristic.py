@@ -7,10 +7,8 @@ from jaxtyping import Array, Float32
 
 from ..._accumulator import Count
 from ..._arrays import ratio
-from ..._configuration import check_between
-from ..._core import AbstractMetric
 from ..._inputs import Batch
-from ..base import Above
+from ..base import AbstractFiring
 
 
 class _ConsistentActivationHeuristicState(eqx.Module):
@@ -18,7 +16,7 @@ class _ConsistentActivationHeuristicState(eqx.Module):
     num_prompts: Count
 
 
-class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristicState]):
+class ConsistentActivationHeuristic(AbstractFiring[_ConsistentActivationHeuristicState]):
     r"""Number of tokens that each learned feature fires on, per prompt that it fires in.
 
     $$\frac{\sum_p \sum_t \mathbb{1}[f_{pti} > \theta]}
@@ -40,6 +38,7 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
     - `num_learned_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
     - `threshold`: a feature fires where its activation is greater than this.
+    - `absolute`: whether its absolute value is compared.
 
     **Raises:** `ValueError` for sizes that are not positive integers, a negative threshold, or
     activations without a prompt and a token axis.
@@ -70,10 +69,8 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
     num_learned_features: int = eqx.field(static=True)
     num_components: int | None = eqx.field(static=True, default=None)
     threshold: float = eqx.field(static=True, default=0.0)
-    _per_learned_feature: ClassVar = ("",)
-
-    def __check_init__(self) -> None:
-        check_between("threshold", self.threshold, 0.0)
+    absolute: bool = eqx.field(static=True, default=False)
+    _axes: ClassVar = {"": ("learned_feature",)}
 
     def _init(self) -> _ConsistentActivationHeuristicState:
         shape = self._shape("learned_feature")
@@ -87,10 +84,9 @@ class ConsistentActivationHeuristic(AbstractMetric[_ConsistentActivationHeuristi
                 f"axes, [prompt, token, component?, feature], got batch axes {learned.items.shape}."
                 " Reshape them, and the mask: the metric must know which tokens form a prompt."
             )
-        fires = Above(self.threshold)
         return {
-            "num_fired": learned.sum_per_feature(fires),
-            "num_prompts": learned.prompts_per_feature(fires),
+            "num_fired": learned.sum_per_feature(self._fires),
+            "num_prompts": learned.prompts_per_feature(self._fires),
         }
 
     def _compute(

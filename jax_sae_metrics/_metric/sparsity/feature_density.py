@@ -29,6 +29,7 @@ class FeatureDensity(AbstractFiringMetric):
     - `num_learned_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
     - `threshold`: a feature fires where its activation is greater than this.
+    - `absolute`: whether its absolute value is compared.
 
     **Raises:** `ValueError` for sizes that are not positive integers or a negative threshold.
 
@@ -50,7 +51,8 @@ class FeatureDensity(AbstractFiringMetric):
     """
 
     threshold: float = eqx.field(static=True, default=0.0)
-    _per_learned_feature: ClassVar = ("",)
+    absolute: bool = eqx.field(static=True, default=False)
+    _axes: ClassVar = {"": ("learned_feature",)}
 
     def _compute(self, state: FiringCounts) -> Float32[Array, "*component learned_feature"]:
         return ratio(*state.floats())

@@ -1,5 +1,7 @@
 """How the firing of a dictionary is distributed over its features."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -45,6 +47,7 @@ class FeatureDensityStatistics(AbstractFiringMetric):
     - `num_learned_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
     - `threshold`: a feature fires where its activation is greater than this.
+    - `absolute`: whether its absolute value is compared.
 
     **Raises:** `ValueError` for sizes that are not positive integers or a negative threshold.
 
@@ -72,6 +75,8 @@ class FeatureDensityStatistics(AbstractFiringMetric):
     """
 
     threshold: float = eqx.field(static=True, default=0.0)
+    absolute: bool = eqx.field(static=True, default=False)
+    _axes: ClassVar = {"histogram": ("bin",)}
 
     def _compute(self, state: FiringCounts) -> dict[str, Array]:
         fired, num_vectors = state.floats()

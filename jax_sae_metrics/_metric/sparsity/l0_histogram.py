@@ -1,7 +1,7 @@
 """How many learned features are active at once, as a histogram with quantiles."""
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -83,6 +83,8 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
         default=(0.05, 0.25, 0.5, 0.75, 0.95),
         metadata={ONLY_READS: True},
     )
+
+    _axes: ClassVar = {"histogram": ("bin",), "quantiles": ("quantiles",)}
 
     def __check_init__(self) -> None:
         check_in_order("quantiles", self.quantiles)

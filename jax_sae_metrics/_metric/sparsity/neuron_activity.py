@@ -1,7 +1,5 @@
 """How many learned features are dead."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -13,10 +11,11 @@ from ..base import AbstractFiringMetric, FiringCounts
 class NeuronActivity(AbstractFiringMetric):
     r"""Number of dead learned features: those that fired in too small a portion of the vectors.
 
-    $$\sum_i \mathbb{1}[c_i \le p N], \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > 0]$$
+    $$\sum_i \mathbb{1}[c_i \le p N], \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
 
-    over all $N$ unmasked vectors since the state was initialised, $p$ the threshold. The counts are
-    exact; $p N$ is taken in float32, as in the torch version.
+    over all $N$ unmasked vectors since the state was initialised, $f$ the learned activations, $t$ the
+    threshold and $p$ the portion. The counts are exact; $p N$ is taken in float32, as in the torch
+    version.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, or `TopKActivations`.
@@ -30,8 +29,11 @@ class NeuronActivity(AbstractFiringMetric):
     - `num_components`: size of the component axis; `None` if there is none.
     - `threshold_is_dead_portion_fires`: from 0 to 1. A feature is dead if it fires in at most this
         portion of the vectors. Common values are 0, 1e-6 and 1e-5.
+    - `threshold`: a feature fires where its activation is greater than this.
+    - `absolute`: whether its absolute value is compared.
 
-    **Raises:** `ValueError` for sizes that are not positive integers or a threshold outside [0, 1].
+    **Raises:** `ValueError` for sizes that are not positive integers a portion outside [0, 1],
+    or a negative threshold.
 
     !!! Example
 
@@ -53,7 +55,8 @@ class NeuronActivity(AbstractFiringMetric):
     threshold_is_dead_portion_fires: float = eqx.field(
         static=True, default=0.0, metadata={ONLY_READS: True}
     )
-    threshold: ClassVar = 0.0
+    threshold: float = eqx.field(static=True, default=0.0)
+    absolute: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         portion = self.threshold_is_dead_portion_fires
