@@ -40,6 +40,7 @@ from ._inputs import (
     Batch as Batch,
     Items as Items,
     Question as Question,
+    SparseActivations as SparseActivations,
     TopKActivations as TopKActivations,
     next_token_mask as next_token_mask,
 )

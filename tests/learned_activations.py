@@ -37,3 +37,36 @@ def dense_form(activations):
 def top_k_form(activations):
     values, indices = jax.lax.top_k(activations, activations.shape[-1])
     return jsm.TopKActivations(values, indices, activations.shape[-1])
+
+
+def flat_form(activations):
+    return flattened(top_k_form(activations))
+
+
+def flattened(top_k):
+    """The same entries in one list, last first."""
+    *batch, k = top_k.values.shape
+    vectors = np.repeat(np.arange(np.prod(batch, dtype=int), dtype=np.int32), k)
+    values, features = (x.reshape(-1)[::-1] for x in (top_k.values, top_k.indices))
+    shape = (*batch, top_k.num_learned_features)
+    return jsm.SparseActivations(values, jnp.asarray(vectors[::-1]), features, shape)
+
+
+class FlatInside:
+    """A metric that is given `TopKActivations` and flattens what each device has of them."""
+
+    def __init__(self, metric):
+        self.metric = metric
+
+    def __getattr__(self, name):
+        return getattr(self.metric, name)
+
+    def __repr__(self):
+        return repr(self.metric)
+
+    def observe(self, *, learned_activations, **inputs):
+        return self.metric.observe(learned_activations=flattened(learned_activations), **inputs)
+
+    def update(self, state, *, learned_activations, **inputs):
+        learned_activations = flattened(learned_activations)
+        return self.metric.update(state, learned_activations=learned_activations, **inputs)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from learned_activations import count_of, dense_form, run, top_k_form, with_leaves
+from learned_activations import count_of, dense_form, flat_form, run, top_k_form, with_leaves
 from selection import all_of
 
 # L0Histogram
@@ -77,7 +77,7 @@ def test_the_histogram_counts_what_l0_counts():
 # ActivationStatistics
 
 
-@pytest.mark.parametrize("form", [dense_form, top_k_form])
+@pytest.mark.parametrize("form", [dense_form, top_k_form, flat_form])
 def test_a_bin_begins_at_its_edge_and_holds_active_activations_alone(form):
     below = np.nextafter(np.float32(0.1), np.float32(0))
     values = [-5.0, 0.0, 1e-9, below, 0.1, 0.99, 1.0, 5.0, np.inf]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from learned_activations import dense_form, top_k_form
+from learned_activations import dense_form, flat_form, top_k_form
 
 
-@pytest.mark.parametrize("form", [dense_form, top_k_form])
+@pytest.mark.parametrize("form", [dense_form, top_k_form, flat_form])
 def test_ages_do_not_depend_on_how_the_data_is_cut(form):
     rng = np.random.default_rng(0)
     activations = (rng.random((40, 6)) < [0.5, 0.1, 0.05, 0.02, 1.0, 0.0]).astype(np.float32)
@@ -95,7 +95,7 @@ def test_tokens_since_fired_refuses_the_state_of_another_metric():
         metric.tokens_since_fired(jsm.DeadFeatures(4).init())
 
 
-@pytest.mark.parametrize("form", [dense_form, top_k_form])
+@pytest.mark.parametrize("form", [dense_form, top_k_form, flat_form])
 @pytest.mark.parametrize("num_components", [None, 2])
 def test_which_features_are_dead_and_what_portion_of_them(form, num_components):
     components = () if num_components is None else (num_components,)

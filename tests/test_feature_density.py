@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from learned_activations import count_of, dense_form, run, top_k_form, with_leaves
+from learned_activations import count_of, dense_form, flat_form, run, top_k_form, with_leaves
 
 DATA = pathlib.Path(__file__).parent / "data"
 
 
-@pytest.mark.parametrize("form", [dense_form, top_k_form])
+@pytest.mark.parametrize("form", [dense_form, top_k_form, flat_form])
 @pytest.mark.parametrize("recording", ["saelens_a", "saelens_b"])
 def test_reproduces_saelens(recording, form):
     expected = json.loads((DATA / f"{recording}.json").read_text())["feature_metrics"]

@@ -126,6 +126,23 @@ def test_every_form_equals_numpy(form, masked, layout):
 
 
 @every_form
+@pytest.mark.parametrize("masked", [False, True], ids=["unmasked", "masked"])
+def test_a_component_axis_of_size_1_is_the_same_for_all(form, masked):
+    rng = np.random.default_rng(0)
+    shape = (70, 2, 1024)
+    x, y = (rng.normal(size=(70, n, 1024)).astype(np.float32) for n in (1, 2))
+    mask = rng.random(shape[:-1]) < 0.6 if masked else None
+
+    def reduce(arrays, mask):
+        positions = item_positions(shape[:1], shape[1:-1], mask)
+        return form(tuple(asked()), Vectors(arrays, mask, positions), 1)
+
+    found = jax.jit(reduce)(*jax.tree.map(jnp.asarray, ((x, y), mask)))
+    repeated = (np.broadcast_to(np.float64(x), shape), np.float64(y))
+    assert_close(found, [by_numpy(reduction, repeated, mask, 1) for reduction in asked()])
+
+
+@every_form
 def test_what_is_masked_out_may_be_nan_and_what_is_not_shows(form):
     """Vectors 64 to 95 are NaN and masked out; an unmasked NaN is in feature 5 of vector 7."""
     x = np.random.default_rng(0).normal(size=(130, 64)).astype(np.float32)

@@ -33,10 +33,11 @@ def few(position, num_items):
     features = np.broadcast_to(np.arange(position.shape[-1]), position.shape)
     indices = np.concatenate([features, features, np.full_like(features[..., :1], 99)], axis=-1)
     values = np.concatenate([position // 2, position, np.full_like(position[..., :1], 7)], axis=-1)
+    components = [i.reshape(-1) for i in jnp.indices(indices.shape, jnp.int32)[:-1]]
     scattered = Scattered(
-        jnp.asarray(indices, jnp.int32),
-        jnp.asarray(values, jnp.int32),
-        size=position.shape[-1],
+        (*components, jnp.asarray(indices, jnp.int32).reshape(-1)),
+        jnp.asarray(values, jnp.int32).reshape(-1),
+        position.shape,
         is_maximum=True,
     )
     return jsm.LastSeenRecord(scattered, jnp.asarray(num_items, jnp.int32))
@@ -211,9 +212,9 @@ def few_that_fired(position, num_items):
     (features,) = np.nonzero(position)
     padded = [*features, *[len(position)] * (20 - len(features))]
     scattered = Scattered(
-        jnp.asarray(padded, jnp.int32),
+        (jnp.asarray(padded, jnp.int32),),
         jnp.asarray([*position[features], *[3] * (20 - len(features))], jnp.int32),
-        size=len(position),
+        position.shape,
         is_maximum=True,
     )
     return jsm.LastSeenRecord(scattered, jnp.asarray(num_items, jnp.int32))

@@ -189,7 +189,7 @@ def test_counts_carry_where_few_entries_are_added():
     )
     indices = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 7, 512, 9999])  # the last two are outside
     values = np.array([1, 1, 1, 1, 1, 1, 5, 2**30, 1, 0, 3, 1, 1])
-    added = Scattered(jnp.asarray(indices, jnp.int32), jnp.asarray(values, jnp.int32), 512)
+    added = Scattered((jnp.asarray(indices, jnp.int32),), jnp.asarray(values, jnp.int32), (512,))
     wanted = start.copy()
     np.add.at(wanted, indices[:-2], values[:-2].astype(np.uint64))
     for observation in (added, added.dense()):

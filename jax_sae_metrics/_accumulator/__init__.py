@@ -1,6 +1,6 @@
 from .accumulator import AbstractAccumulator as AbstractAccumulator
 from .added import AbstractRecord as AbstractRecord, combined as combined
-from .at_indices import scatter_add as scatter_add, take as take
+from .at_indices import At as At, scatter_add as scatter_add, take as take
 from .count import Count as Count
 from .last_seen import (
     MAX_AGE as MAX_AGE,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float32, Int, UInt32
 from .._arrays import AxisName
 from .accumulator import AbstractAccumulator
 from .added import check_array
-from .at_indices import scatter_add, scatter_set, take
+from .at_indices import At, scatter_add, scatter_set, take
 from .scattered import Scattered
 
 _HALF = np.uint32(2**31)
@@ -99,19 +99,22 @@ class Count(AbstractAccumulator):
         added = added.gathered(axis_name)
         # Only the entries that are added to are read or written. A carry can happen only where the
         # low word is at least half full, and is looked for only there.
-        values, nowhere = added.values.astype(jnp.uint32), jnp.full_like(added.indices, added.size)
-        may_wrap = take(self.low, added.indices) >= _HALF
-        low = scatter_add(self.low, jnp.where(may_wrap, nowhere, added.indices), values)
+        values = added.values.astype(jnp.uint32)
+        may_wrap = take(self.low, added.at) >= _HALF
+
+        def only(where: Array) -> At:
+            return tuple(jnp.where(where, index, max(added.shape)) for index in added.at)
+
+        low = scatter_add(self.low, only(~may_wrap), values)
 
         def carry(low: Array, high: Array) -> tuple[Array, Array]:
-            low = scatter_add(low, jnp.where(may_wrap, added.indices, nowhere), values)
-            wrapped = may_wrap & (take(low, added.indices) < _HALF)
-            indices = jnp.where(wrapped, added.indices, nowhere)
-            return low, scatter_set(high, indices, take(high, added.indices) + jnp.uint32(1))
+            low = scatter_add(low, only(may_wrap), values)
+            wrapped = only(may_wrap & (take(low, added.at) < _HALF))
+            return low, scatter_set(high, wrapped, take(high, added.at) + jnp.uint32(1))
 
         # This sets nothing. Under shard_map, it makes `high` vary over the same devices in both
         # branches.
-        outside = jnp.maximum(added.indices[..., :1], added.size)
+        outside = tuple(jnp.maximum(index[:1], max(added.shape)) for index in added.at)
         high = scatter_set(self.high, outside, jnp.uint32(0))
         low, high = lax.cond(jnp.any(may_wrap), carry, lambda low, high: (low, high), low, high)
         return Count(high=high, low=low)

@@ -30,7 +30,7 @@ class LastSeenRecord(AbstractRecord):
 
     def combine(self, later: "LastSeenRecord") -> "LastSeenRecord":
         """The items of `later` come after the items of this batch."""
-        position = _moved(dense(later.position), self.num_items)
+        position = _moved(dense(later.position), self.num_items[..., None])
         return LastSeenRecord(
             position=jnp.maximum(dense(self.position), position),
             num_items=self.num_items + later.num_items,
@@ -73,7 +73,7 @@ class LastSeen(AbstractAccumulator):
     def _add(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
         """Add one batch; with `axis_name`, one of each device, in the order of the devices."""
         before, num_items = self._items_of(added, axis_name)
-        position = _moved(added.position, before)
+        position = _moved(added.position, before[..., None])
         if axis_name is not None:
             position = lax.pmax(position, axis_name)
         return self.merge(LastSeen(position.astype(jnp.uint32), num_items))
@@ -81,11 +81,11 @@ class LastSeen(AbstractAccumulator):
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
         before, num_items = self._items_of(added, axis_name)
         few = added.position
-        few = Scattered(few.indices, _moved(few.values, before), few.size, few.is_maximum)
-        few = few.gathered(axis_name)
+        positions = _moved(few.values, few.of_components(before))
+        few = Scattered(few.at, positions, few.shape, few.is_maximum).gathered(axis_name)
         # This batch is later than all that was seen, so that the larger position is right.
-        values = _moved(few.values.astype(jnp.uint32), self.clock)
-        return self._at(scatter_max(self.position, few.indices, values), num_items)
+        values = _moved(few.values.astype(jnp.uint32), few.of_components(self.clock))
+        return self._at(scatter_max(self.position, few.at, values), num_items)
 
     def _items_of(
         self, added: LastSeenRecord, axis_name: AxisName | None
@@ -102,7 +102,7 @@ class LastSeen(AbstractAccumulator):
 
     def merge(self, later: "LastSeen") -> "LastSeen":
         """The items of `later` come after the items seen here."""
-        latest = jnp.maximum(self.position, _moved(later.position, self.clock))
+        latest = jnp.maximum(self.position, _moved(later.position, self.clock[..., None]))
         return self._at(latest, later.clock)
 
     def all_reduce(self, axis_name: AxisName) -> "LastSeen":
@@ -145,7 +145,6 @@ class LastSeen(AbstractAccumulator):
 
 def _moved(position: Any, by: Array) -> Any:
     """Positions that are `by` items later; 0 (it did not happen) stays 0."""
-    by = by[..., None]
     return jnp.where(position > 0, position + by, jnp.zeros((), position.dtype))
 
 

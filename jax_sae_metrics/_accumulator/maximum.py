@@ -56,7 +56,7 @@ class Maximum(AbstractAccumulator):
 
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "Maximum":
         few = added.value.gathered(axis_name)
-        return Maximum(value=scatter_max(self.value, few.indices, few.values))
+        return Maximum(value=scatter_max(self.value, few.at, few.values))
 
     def merge(self, later: "Maximum") -> "Maximum":
         """The larger of both."""

@@ -1,35 +1,32 @@
 """Additions to few entries of a large array."""
 
+import functools
+import math
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float32, Int32, PyTree
+from jaxtyping import Array, Float32, Int32, PyTree, Shaped
 
 from .._arrays import AxisName, is_static, map_nodes, nodes_of
-from .at_indices import scatter_max
+from .at_indices import At, scatter_max, take
 from .gather import gather
 from .sum_at_indices import sum_at_indices
 
 
 class Scattered(eqx.Module):
-    """What a batch adds to few of the `size` features: `values` at `indices`.
+    """What a batch adds to few entries of an array `[component?, feature]`: `values` at places.
 
-    Values at the same index add up; for a maximum, the largest counts. An index of `size` or more
-    adds nothing. It stays inside the library: `observe` returns dense arrays.
+    Values at the same place add up; for a maximum, the largest counts. A place out of range adds
+    nothing. It stays inside the library: `observe` returns dense arrays.
     """
 
-    indices: Int32[Array, "*component entry"]
-    values: Int32[Array, "*component entry"] | Float32[Array, "*component entry"]
-    size: int = eqx.field(static=True)
+    at: At
+    values: Int32[Array, " entry"] | Float32[Array, " entry"]
+    shape: tuple[int, ...] = eqx.field(static=True)
     is_maximum: bool = eqx.field(static=True, default=False)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the array that is added to."""
-        return (*self.indices.shape[:-1], self.size)
 
     @property
     def dtype(self) -> Any:
@@ -41,36 +38,37 @@ class Scattered(eqx.Module):
         dtype = self.values.dtype
         if self.is_maximum:
             empty = -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else 0
-            return scatter_max(jnp.full(self.shape, empty, dtype), self.indices, self.values)
-        return sum_at_indices(self.indices, self.values, self.size)
+            return scatter_max(jnp.full(self.shape, empty, dtype), self.at, self.values)
+        return sum_at_indices(self.at, self.values, self.shape)
 
     def is_few(self, axis_name: AxisName | None) -> bool:
-        """Whether there are fewer additions, on all devices together, than features."""
+        """Whether there are fewer additions, on all devices together, than entries."""
         num_devices = 1 if axis_name is None else lax.axis_size(axis_name)
-        num_entries = self.indices.shape[-1]
-        return is_static(num_entries) and num_devices * num_entries < self.size
+        (num_additions,) = self.values.shape
+        return is_static(num_additions) and num_devices * num_additions < math.prod(self.shape)
 
     def gathered(self, axis_name: AxisName | None) -> "Scattered":
         """The additions of all devices together."""
         if axis_name is None:
             return self
-        indices, values = (
-            jnp.concatenate(list(devices), axis=-1)
-            for devices in gather((self.indices, self.values), axis_name)
-        )
-        return Scattered(indices, values, self.size, self.is_maximum)
+        at, values = jax.tree.map(jnp.ravel, gather((self.at, self.values), axis_name))
+        return Scattered(at, values, self.shape, self.is_maximum)
 
-    def at_different_indices(self) -> "Scattered":
-        """The same additions, none of them at the same index as another."""
-        one_run = jax.vmap(self._added_up) if self.indices.ndim > 1 else self._added_up
-        return Scattered(*one_run(self.indices, self.values), self.size)
+    def at_different_places(self) -> "Scattered":
+        """The same additions, none of them at the same place as another."""
+        *at, values = lax.sort((*self.at, self.values), num_keys=len(self.at))
+        is_new = [jnp.diff(indices, prepend=jnp.int32(-1)) != 0 for indices in at]
+        place = jnp.cumsum(functools.reduce(jnp.logical_or, is_new), dtype=jnp.int32) - 1
+        unused = [jnp.full_like(indices, max(self.shape)) for indices in at]
+        at = [
+            nowhere.at[place].set(indices) for nowhere, indices in zip(unused, at, strict=True)
+        ]
+        return Scattered(tuple(at), sum_at_indices((place,), values, values.shape), self.shape)
 
-    def _added_up(self, indices: Array, values: Array) -> tuple[Array, Array]:
-        indices, values = lax.sort((indices, values), num_keys=1)
-        is_new = jnp.diff(indices, prepend=jnp.int32(-1)) != 0
-        place = jnp.cumsum(is_new, dtype=jnp.int32) - 1
-        unused = jnp.full(indices.shape, self.size, indices.dtype)
-        return unused.at[place].set(indices), sum_at_indices(place, values, len(values))
+    def of_components(self, per_component: Shaped[Array, "*component"]) -> Shaped[Array, "..."]:
+        """A number of each component, for each addition to it; without components, the number."""
+        component = self.at[:-1]
+        return take(per_component, component) if component else per_component
 
 
 def is_few(added: PyTree, axis_name: AxisName | None) -> bool:

@@ -74,12 +74,12 @@ class Total(AbstractAccumulator):
         return Total(*_sum_of_pairs((self.high, self.low), (high, low)))
 
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Total":
-        added = added.gathered(axis_name).at_different_indices()
-        old = Total(take(self.high, added.indices), take(self.low, added.indices))
+        added = added.gathered(axis_name).at_different_places()
+        old = Total(take(self.high, added.at), take(self.low, added.at))
         new = old._plus(added.values, jnp.zeros_like(added.values))
         return Total(
-            high=scatter_set(self.high, added.indices, new.high),
-            low=scatter_set(self.low, added.indices, new.low),
+            high=scatter_set(self.high, added.at, new.high),
+            low=scatter_set(self.low, added.at, new.low),
         )
 
 

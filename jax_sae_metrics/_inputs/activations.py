@@ -16,7 +16,7 @@ from .._accumulator import (
     Scattered,
     VectorRecord,
 )
-from .._arrays import AxisName, at_least_float32, unsharded
+from .._arrays import AxisName, Size, at_least_float32, sharded_as, unsharded
 from .._reductions import (
     Deviation,
     Function,
@@ -126,7 +126,7 @@ class AbstractActivations(abc.ABC):
 class DenseActivations(AbstractActivations):
     """Activations with an entry for every feature."""
 
-    arrays: tuple[Float[Array, "*batch_and_component feature"], ...]
+    arrays: tuple[Float[Array, "*#batch_and_component feature"], ...]
     items: Items
     axis_name: AxisName | None
 
@@ -146,11 +146,13 @@ class DenseActivations(AbstractActivations):
         self.check(reduction)
         happened = values_of(reduction, Vectors(self.arrays, self.items.mask))
         in_prompt = jnp.any(happened, axis=1)
-        return plain_sum(in_prompt, (0,), in_prompt.shape[0])
+        counts = plain_sum(in_prompt, (0,), in_prompt.shape[0])
+        return _for_all_components(counts, (*self.items.component_shape, self.num_features))
 
     def all_vectors(self) -> VectorRecord:
         """The vectors of the only input, in order, for a `VectorBuffer`."""
         (values,) = self.arrays
+        values = _for_all_components(values, (*self.items.full_shape, self.num_features))
         return as_record(at_least_float32(values).astype(jnp.float32), self.items)
 
     def check(self, reduction: Reduction) -> None:
@@ -160,8 +162,19 @@ class DenseActivations(AbstractActivations):
 
     def find(self, reductions: tuple[Reduction, ...]) -> list[Array]:
         """The result of each reduction, all from one read."""
-        num_item_axes = len(self.items.shape)
-        return reduce_all(reductions, self.arrays, self.items.mask, num_item_axes, self.axis_name)
+        items = self.items
+        num_item_axes = len(items.shape)
+        found = reduce_all(reductions, self.arrays, items.mask, num_item_axes, self.axis_name)
+        per_feature = (*items.component_shape, self.num_features)
+        shapes = (items.full_shape if r.is_per_vector else per_feature for r in reductions)
+        return [_for_all_components(*each) for each in zip(found, shapes, strict=True)]
+
+
+def _for_all_components(array: Array, shape: tuple[Size, ...]) -> Array:
+    """The array, repeated for each component if it is the same for all."""
+    if array.shape == shape:
+        return array
+    return jnp.broadcast_to(array, shape, **sharded_as(array))
 
 
 def as_record(values: Float32[Array, "*batch_and_component feature"], items: Items) -> VectorRecord:

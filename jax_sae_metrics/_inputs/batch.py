@@ -1,5 +1,6 @@
 """The inputs of one call, checked once: the vocabulary that all metrics share."""
 
+import copy
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
@@ -20,11 +21,14 @@ from .._arrays import (
     at_least_float32,
     is_array,
     not_an_array,
+    sharded_as,
 )
 from .activations import AbstractActivations, DenseActivations
-from .entries import EntriesOfActivations
 from .items import Items
+from .sparse import SparseActivations
+from .sparse_entries import SparseEntries
 from .top_k import TopKActivations
+from .top_k_entries import TopKEntries
 
 SizedAxis: TypeAlias = Literal["component", "learned_feature", "input_feature"]
 
@@ -51,14 +55,25 @@ class Inputs:
         self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[Size, ...]]] = {}
         self._given = {name: value for name, value in given.items() if value is not None}
         self.read: set[str] = set()
+        self._names: Mapping[str, str] = {}
+
+    def renamed(self, names: Mapping[str, str]) -> "Inputs":
+        """The same inputs for a metric that reads some of them under other names."""
+        view = copy.copy(self)
+        view._names = {**self._names, **{name: self.actual(other) for name, other in names.items()}}
+        return view
+
+    def actual(self, name: str) -> str:
+        """The name in the call of what a metric calls by this name."""
+        return self._names.get(name, name)
 
     def get(self, name: str) -> Any:
-        """The input of this name; None if it was not given."""
+        """The input of this actual name; None if it was not given."""
         self.read.add(name)
         return self._given.get(name)
 
     def required(self, name: str, reader: str) -> Any:
-        """The input of this name; raise if it was not given."""
+        """The input of this actual name; raise if it was not given."""
         value = self.get(name)
         if value is None:
             given = ", ".join(sorted(self._given)) or "nothing"
@@ -83,7 +98,7 @@ class Inputs:
         A loop over components would count the activations, which are of all components, every time.
         """
         of_components = [names for _, names, components in self.activations if components]
-        if of_components and self._given.get("component_idx") is not None:
+        if of_components and self._given.get(self.actual("component_idx")) is not None:
             raise ValueError(
                 f"component_idx: {reader} was given {', '.join(of_components[0])} too, which are "
                 "of all components and would count in every call. Update the metrics of losses and "
@@ -115,23 +130,27 @@ class Batch:
 
     @property
     def learned_activations(self) -> AbstractActivations:
-        """`learned_activations`, `[*batch, component?, learned_feature]` or `TopKActivations`."""
-        is_top_k = isinstance(self.inputs.get("learned_activations"), TopKActivations)
-        make = self._entries if is_top_k else self._dense
-        return self._shared(("learned_activations",), make)
+        """`learned_activations`: an array `[*batch, component?, learned_feature]`, or its entries."""
+        given = self.inputs.get(self.inputs.actual("learned_activations"))
+        make = {TopKActivations: self._top_k, SparseActivations: self._sparse}
+        return self._shared(("learned_activations",), make.get(type(given), self._dense))
 
     def has(self, name: str) -> bool:
         """Whether the named input was given."""
-        return self.inputs.get(name) is not None
+        return self.inputs.get(self.inputs.actual(name)) is not None
 
     def activations(self, *names: str) -> AbstractActivations:
-        """The named inputs, `[*batch, component?, feature]` each, of the same shape."""
+        """The named inputs, `[*batch, component?, feature]` each, of the same shape.
+
+        A component axis of size 1 is the same for all components.
+        """
         return self._shared(names, self._dense)
 
     def per_feature(
         self, name: str, activations: AbstractActivations
     ) -> Float[Array, "*component feature"]:
         """The named input, one number for each feature of activations, as a function's argument."""
+        name = self.inputs.actual(name)
         if name not in self.inputs.constants:
             self.inputs.constants[name] = at_least_float32(self._array(name))
         constant = self.inputs.constants[name]
@@ -171,44 +190,65 @@ class Batch:
         self, names: tuple[str, ...], make: Callable[..., AbstractActivations]
     ) -> AbstractActivations:
         """One object for all metrics that ask for the same inputs."""
+        axis = _FEATURES.get(names[0])
+        names = tuple(self.inputs.actual(name) for name in names)
         key = (make.__name__, names, self._components)
         if key not in self.inputs.activations:
             self.inputs.activations[key] = make(*names)
         activations = self.inputs.activations[key]
-        self._check_num_features(names, activations)
+        self._check_num_features(names[0], axis, activations)
         return activations
 
     def _dense(self, *names: str) -> DenseActivations:
         self.inputs.read.update(names)
         arrays = {name: self._array(name) for name in names}
         for name, array in arrays.items():
-            self._check_axes(name, array)
+            self._check_axes(name, array.shape)
             self._check_not_empty(name, array, "feature")
-        self._check_same_shape(arrays)
-        items = self._vectors(names[0], arrays[names[0]])
+        self._check_same_shape({n: self._whole_shape(x.shape) for n, x in arrays.items()})
+        items = self._vectors(names[0], arrays[names[0]].shape)
         return DenseActivations(tuple(arrays.values()), items, self.axis_name)
 
-    def _entries(self, name: str) -> EntriesOfActivations:
+    def _top_k(self, name: str) -> TopKEntries:
         given: TopKActivations = self.inputs.get(name)
         values = as_array(f"values of {name}", given.values)
         indices = as_array(f"indices of {name}", given.indices)
+        self._check_axes(f"values of {name}", values.shape)
+        values, indices = (
+            jnp.broadcast_to(x, self._whole_shape(x.shape), **sharded_as(x))
+            for x in (values, indices)
+        )
         given = lax.stop_gradient(TopKActivations(values, indices, given.num_learned_features))
-        self._check_axes(f"values of {name}", values)
-        return EntriesOfActivations(given, self._vectors(name, given.values))
+        return TopKEntries(given, self._vectors(name, values.shape))
+
+    def _sparse(self, name: str) -> SparseEntries:
+        given: SparseActivations = self.inputs.get(name)
+        values, vectors, features = (
+            as_array(f"{field} of {name}", getattr(given, field))
+            for field in ("values", "vector_indices", "feature_indices")
+        )
+        self._check_axes(f"shape of {name}", given.shape)
+        given = SparseActivations(values, vectors, features, given.shape)
+        given = lax.stop_gradient(given.spread(self._whole_shape(given.shape)))
+        return SparseEntries(given, self._vectors(name, given.shape))
 
     def _array(self, name: str) -> Array:
         value = self.inputs.required(name, self.reader)
-        if isinstance(value, TopKActivations):
+        if isinstance(value, TopKActivations | SparseActivations):
             raise TypeError(
                 f"{name}: {self.reader} expects an array here, with an entry for every feature, "
-                "got TopKActivations."
+                f"got {type(value).__name__}."
             )
         return lax.stop_gradient(as_floating(name, value))
 
-    def _vectors(self, given: str, array: Array) -> Items:
-        """The activation vectors along the last axis of `array`, as items."""
+    def _whole_shape(self, shape: tuple[Size, ...]) -> tuple[Size, ...]:
+        """The shape of activations, with an entry for every component."""
+        return (*shape[: len(shape) - 1 - len(self._components)], *self._components, shape[-1])
+
+    def _vectors(self, given: str, shape: tuple[Size, ...]) -> Items:
+        """The activation vectors along the last axis of an array of this shape, as items."""
         components = self._components
-        shape = array.shape[: array.ndim - 1 - len(components)]
+        shape = shape[: len(shape) - 1 - len(components)]
         name, seen = self.inputs.batch_axes.setdefault(components, (given, shape))
         if seen != shape:
             raise ValueError(
@@ -220,9 +260,10 @@ class Batch:
     def _per_item(
         self, names: tuple[str, ...], what: str, num_inner_axes: int, masks: tuple[str, ...]
     ) -> tuple[Items, tuple[Array, ...]]:
+        names = tuple(self.inputs.actual(name) for name in names)
         self.inputs.read.update(names)
         arrays = {name: at_least_float32(self._array(name)) for name in names}
-        self._check_same_shape(arrays)
+        self._check_same_shape({name: array.shape for name, array in arrays.items()})
         whole_shape = arrays[names[0]].shape
         if len(whole_shape) < num_inner_axes:
             raise ValueError(f"{names[0]}: expected a vocabulary axis, got shape {whole_shape}.")
@@ -257,10 +298,11 @@ class Batch:
         self, of: str, item_shape: tuple[Size, ...], names: tuple[str, ...]
     ) -> Bool[Array, "*items_and_component"] | None:
         """The first given mask of these names, for the items of the input `of`."""
-        given = {name: value for name in names if (value := self.inputs.get(name)) is not None}
-        if not given:
+        called = [name for name in names if self.has(name)]
+        if not called:
             return None
-        name, value = next(iter(given.items()))
+        name = self.inputs.actual(called[0])
+        value = self.inputs.get(name)
         mask = as_boolean(name, value, "keeps an item")
         full_shape = (*item_shape, *self._components)
         if mask.shape == full_shape:
@@ -273,7 +315,7 @@ class Batch:
         hint = ""
         if self._num_components is None and mask.shape == item_shape[:-1]:
             hint = f" If the axis of size {item_shape[-1]} is over components, set num_components."
-        elif name == "mask" and "loss_mask" in names:
+        elif called[0] == "mask" and "loss_mask" in names:
             hint = " Where losses and activations differ in shape, pass loss_mask= for the losses."
         raise ValueError(
             f"{name}: {self.reader} expects a mask of shape {allowed}, got {mask.shape}.{hint}"
@@ -281,7 +323,8 @@ class Batch:
 
     def _component_idx(self) -> Bool[Array, " component"] | None:
         """`component_idx` as a mask over components; None where it was not given."""
-        index, num_components = self.inputs.get("component_idx"), self._num_components
+        index = self.inputs.get(self.inputs.actual("component_idx"))
+        num_components = self._num_components
         if index is None:
             return None
         if num_components is None:
@@ -311,21 +354,22 @@ class Batch:
         # A traced index out of range selects no component, instead of the nearest one.
         return jnp.arange(num_components, dtype=index.dtype) == index
 
-    def _check_axes(self, name: str, array: Array) -> None:
+    def _check_axes(self, name: str, shape: tuple[Size, ...]) -> None:
         components, num_components = self._components, self._num_components
         component_axis = f"component={num_components}, " if components else ""
         expected = f"[*batch, {component_axis}feature]"
-        if array.ndim < 2 + len(components):
+        if len(shape) < 2 + len(components):
             raise ValueError(
                 f"{name}: {self.reader} with num_components={num_components} expects shape "
-                f"{expected} with at least one batch axis, got shape {array.shape} with only "
-                f"{array.ndim} axes. Add the missing axis, or change num_components."
+                f"{expected} with at least one batch axis, got shape {shape} with only "
+                f"{len(shape)} axes. Add the missing axis, or change num_components."
             )
-        if components and array.shape[-2] != num_components:
+        if components and shape[-2] not in (1, num_components):
             raise ValueError(
                 f"{name}: {self.reader} expects shape {expected}, with a component axis of size "
-                f"{num_components} before the last axis, got shape {array.shape} with "
-                f"{array.shape[-2]} there. Move the component axis, or change num_components."
+                f"{num_components} before the last axis (or 1: the same for all components), got "
+                f"shape {shape} with {shape[-2]} there. Move the component axis, or change "
+                "num_components."
             )
 
     def _check_not_empty(self, name: str, array: Array, entry: str) -> None:
@@ -335,22 +379,23 @@ class Batch:
                 f"{array.shape}."
             )
 
-    def _check_num_features(self, names: tuple[str, ...], activations: AbstractActivations) -> None:
-        axis = _FEATURES.get(names[0])
+    def _check_num_features(
+        self, name: str, axis: SizedAxis | None, activations: AbstractActivations
+    ) -> None:
         expected = None if axis is None else self.sizes[axis]
         given = activations.num_features
         if expected is not None and given != expected:
             features = f"{axis}s".replace("_", " ")
             raise ValueError(
-                f"{names[0]}: {self.reader} expects {expected} {features}, got {given} in "
+                f"{name}: {self.reader} expects {expected} {features}, got {given} in "
                 f"{activations.description}. Set num_{axis}s={given}, or pass activations of "
                 f"{expected} features."
             )
 
-    def _check_same_shape(self, arrays: Mapping[str, Array]) -> None:
-        if len({array.shape for array in arrays.values()}) > 1:
-            given = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    def _check_same_shape(self, shapes: Mapping[str, tuple[Size, ...]]) -> None:
+        if len(set(shapes.values())) > 1:
+            given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
             raise ValueError(
-                f"{' and '.join(arrays)}: {self.reader} expects inputs of the same shape, got "
+                f"{' and '.join(shapes)}: {self.reader} expects inputs of the same shape, got "
                 f"{given}. They belong to the same vectors or predictions."
             )

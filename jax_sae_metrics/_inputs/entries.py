@@ -1,14 +1,16 @@
 """Activations given by their few entries that are not zero, and answers from those entries."""
 
-import dataclasses
+import abc
+import functools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int32, Shaped
 
-from .._accumulator import Scattered, VectorRecord, scatter_add, take
+from .._accumulator import At, Scattered, VectorRecord, scatter_add, take
 from .._arrays import unsharded
 from .._reductions import (
     Function,
@@ -16,12 +18,10 @@ from .._reductions import (
     Vectors,
     check_function,
     item_positions,
-    plain_sum,
     values_of,
 )
 from .activations import AbstractActivations, as_record
 from .items import Items
-from .top_k import TopKActivations
 
 # What a function must be at 0, so that entries that are left out change no result.
 _AT_ZERO = {
@@ -32,63 +32,73 @@ _AT_ZERO = {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class EntriesOfActivations(AbstractActivations):
-    """Activations that are zero except for the entries of `TopKActivations`.
+class AbstractEntries(AbstractActivations):
+    """Activations that are zero except for some entries.
 
-    A result per feature is `Scattered`: additions to few features. Functions must be 0 (or False)
-    at 0; for a maximum, minus infinity.
+    Arrays of entries have any shape, the same for all. A result per feature is `Scattered`:
+    additions to few features. Functions must be 0 (or False) at 0; for a maximum, minus infinity.
     """
 
-    top_k: TopKActivations
-    items: Items
+    given: Any
+
+    @property
+    @abc.abstractmethod
+    def values(self) -> Float[Array, "*entries"]:
+        """The value of each entry."""
+
+    @property
+    @abc.abstractmethod
+    def features(self) -> Int32[Array, "*entries"]:
+        """The feature of each entry, whatever it is for padding."""
+
+    @abc.abstractmethod
+    def of_vectors(self, per_vector: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+        """A number of each vector `[*batch, component?]`, for each of its entries."""
+
+    @abc.abstractmethod
+    def total_per_vector(self, per_entry: Shaped[Array, "*entries"]) -> Array:
+        """The sum over entries, or the count of True, `[*batch, component?]`."""
 
     @property
     def num_features(self) -> int:
         """The number of features."""
-        return self.top_k.num_learned_features
+        return self.given.num_learned_features
 
     @property
     def description(self) -> str:
         """The input in a few words, for messages."""
-        return "TopKActivations"
+        return type(self.given).__name__
 
     def prompts_per_feature(self, function: Function) -> Scattered:
         """`[component?, feature]`: how many prompts have a True; items are `[prompt, token]`."""
         reduction = Reduction("last_per_feature", function)
         self.check(reduction)
-        indices = self.top_k.indices.astype(jnp.int32)
-        happened = self._values(reduction)
-        indices = unsharded(jnp.where(happened, indices, jnp.int32(self.num_features)))
-        # All entries of a prompt in one row, `[prompt, component?, entry]`: each feature counts
-        # once.
-        in_prompt = jnp.moveaxis(indices, 1, -2)
-        size = math.prod(in_prompt.shape[-2:])
-        in_prompt = jnp.sort(in_prompt.reshape(*in_prompt.shape[:-2], size), axis=-1)
-        is_new = jnp.diff(in_prompt, axis=-1, prepend=jnp.int32(-1)) != 0
-        indices, values = (
-            jnp.moveaxis(x, 0, -2).reshape(*self.items.component_shape, -1)
-            for x in (in_prompt, is_new.astype(jnp.int32))
-        )
-        return Scattered(indices=indices, values=values, size=self.num_features)
+        prompts = lax.broadcasted_iota(jnp.int32, self.items.full_shape, 0)
+        happened = _flat(self._values(reduction))
+        places = (_flat(self.of_vectors(prompts)), *self._at())
+        places = [jnp.where(happened, place, _NOWHERE) for place in places]
+        # What is in order has each prompt's entries of a feature side by side: they count once.
+        places = lax.sort(places, num_keys=len(places))
+        is_new = [jnp.diff(place, prepend=jnp.int32(-1)) != 0 for place in places]
+        counts = functools.reduce(jnp.logical_or, is_new).astype(jnp.int32)
+        return self._scattered(tuple(places[1:]), counts)
 
     def all_vectors(self) -> VectorRecord:
         """The vectors themselves, zeros included, in order."""
-        values = unsharded(self.top_k.without_padding()).astype(jnp.float32)
-        indices = unsharded(self.top_k.indices).astype(jnp.int32)
-        *batch, k = values.shape
-        num_vectors = math.prod(batch)
-        vectors = jnp.zeros((num_vectors, self.num_features), jnp.float32)
-        flat = (num_vectors, k)
-        vectors = scatter_add(vectors, indices.reshape(flat), values.reshape(flat))
-        return as_record(vectors.reshape(*batch, self.num_features), self.items)
+        shape = (*self.items.full_shape, self.num_features)
+        vectors = lax.iota(jnp.int32, math.prod(shape[:-1])).reshape(shape[:-1])
+        at = (_flat(self.of_vectors(vectors)), self._at()[-1])
+        rows = jnp.zeros((math.prod(shape[:-1]), self.num_features), jnp.float32)
+        values = _flat(self.given.without_padding()).astype(jnp.float32)
+        rows = scatter_add(rows, at, values)
+        return as_record(rows.reshape(shape), self.items)
 
     def check(self, reduction: Reduction) -> None:
         """Raise unless the reduction can be found from the entries alone."""
         is_centred = any(isinstance(constant, Reduction) for constant in reduction.constants)
         if is_centred or reduction.kind not in _AT_ZERO:
             raise TypeError(
-                "TopKActivations have no moments and no distances from a mean: the activations "
+                f"{self.description} have no moments and no distances from a mean: the activations "
                 "that they leave out are part of both. Pass an array as learned_activations."
             )
         function, wanted = reduction.function, _AT_ZERO[reduction.kind]
@@ -101,7 +111,7 @@ class EntriesOfActivations(AbstractActivations):
             at_zero = float(function(jnp.zeros((), jnp.float32), *(one,) * num_constants))
         if at_zero != wanted:
             raise ValueError(
-                f"{function!r}: TopKActivations leave out the activations that are zero, so a "
+                f"{function!r}: {self.description} leave out the activations that are zero, so a "
                 f"function of them is expected to be {wanted} at 0, got {at_zero}."
             )
 
@@ -112,41 +122,49 @@ class EntriesOfActivations(AbstractActivations):
     def _reduce(self, reduction: Reduction) -> Array | Scattered:
         values = self._values(reduction)
         if reduction.is_per_vector:
-            return plain_sum(values, (-1,), self.num_features)
+            return self.total_per_vector(values)
         if reduction.kind == "last_per_feature":
             items = self.items
             positions = item_positions(items.shape, items.component_shape, items.mask)
-            values = jnp.where(values, positions[..., None], jnp.zeros((), jnp.int32))
-        indices = self.top_k.indices.astype(jnp.int32)
-        indices = jnp.where(self.top_k.is_valid(), indices, jnp.int32(self.num_features))
+            values = jnp.where(values, self.of_vectors(positions), jnp.zeros((), jnp.int32))
         is_integer = values.dtype in (bool, jnp.int32)
-        return Scattered(
-            indices=self._by_component(indices),
-            values=self._by_component(values.astype(jnp.int32 if is_integer else jnp.float32)),
-            size=self.num_features,
-            is_maximum=reduction.is_maximum,
-        )
+        values = _flat(values.astype(jnp.int32 if is_integer else jnp.float32))
+        return self._scattered(self._at(), values, reduction.is_maximum)
 
-    def _values(self, reduction: Reduction) -> Array:
-        """The function's value for every entry; for padding, the value at entries left out."""
-        constants = tuple(self._at_indices(constant) for constant in reduction.constants)
+    def _values(self, reduction: Reduction) -> Shaped[Array, "*entries"]:
+        """The function's value for every entry; one that changes no result where none counts."""
+        constants = tuple(self._at_entries(constant) for constant in reduction.constants)
         at_entries = Reduction(reduction.kind, reduction.function, constants)
-        values = values_of(at_entries, Vectors((self.top_k.values,), self.items.mask))
-        left_out = jnp.asarray(_AT_ZERO[reduction.kind], values.dtype)
-        return jnp.where(self.top_k.is_valid(), values, left_out)
+        values = values_of(at_entries, Vectors((self.values,)))
+        counts = self.given.is_valid()
+        if self.items.mask is not None and not reduction.is_per_vector:
+            counts = counts & self.of_vectors(self.items.mask)
+        return jnp.where(counts, values, jnp.asarray(_AT_ZERO[reduction.kind], values.dtype))
 
-    def _at_indices(self, constant: Array) -> Array:
+    def _at_entries(self, constant: Array) -> Array:
         """The entries of an input `[component?, feature]` at the features that are given."""
-        indices = self._by_component(self.top_k.indices.astype(jnp.int32))
-        entries = take(unsharded(constant), indices)
-        num_item_axes = len(self.items.shape)
-        k = self.top_k.values.shape[-1]
-        entries = entries.reshape(*self.items.component_shape, *self.items.shape, k)
-        return jnp.moveaxis(entries, range(-1 - num_item_axes, -1), range(num_item_axes))
+        return take(unsharded(constant), self._at()).reshape(self.values.shape)
 
-    def _by_component(self, entries: Array) -> Array:
-        """`[*batch, component?, k]` as `[component?, entry]`, on every device."""
-        entries = unsharded(entries)
-        num_item_axes = len(self.items.shape)
-        entries = jnp.moveaxis(entries, range(num_item_axes), range(-1 - num_item_axes, -1))
-        return entries.reshape(*self.items.component_shape, -1)
+    def _at(self) -> At:
+        """The places of all entries in an array `[component?, feature]`, on every device."""
+        is_valid, features = _flat(self.given.is_valid()), _flat(self.features)
+        features = jnp.where(is_valid, features, jnp.int32(self.num_features))
+        if not self.items.component_shape:
+            return (features,)
+        component_axis = len(self.items.shape)
+        components = lax.broadcasted_iota(jnp.int32, self.items.full_shape, component_axis)
+        components = jnp.broadcast_to(self.of_vectors(components), self.values.shape)
+        return _flat(components), features
+
+    def _scattered(self, at: At, values: Array, is_maximum: bool = False) -> Scattered:
+        shape = (*self.items.component_shape, self.num_features)
+        return Scattered(at, values, shape, is_maximum)
+
+
+# Out of range for every feature, component and prompt.
+_NOWHERE = jnp.iinfo(jnp.int32).max
+
+
+def _flat(entries: Array) -> Shaped[Array, " entry"]:
+    """Entries in a row, on every device."""
+    return unsharded(entries).reshape(-1)

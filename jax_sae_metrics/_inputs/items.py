@@ -56,6 +56,13 @@ class Items(eqx.Module):
         mask = kept if self.mask is None else self.mask & kept
         return Items(self.shape, self.component_shape, mask)
 
+    def component_numbers(self) -> tuple[Int32[Array, " item_and_component"], ...]:
+        """The component of each item and component, in order; nothing without components."""
+        if not self.component_shape:
+            return ()
+        shape = (math.prod(self.shape), *self.component_shape)
+        return (lax.broadcasted_iota(jnp.int32, shape, 1).reshape(-1),)
+
     def prompts(self) -> "Items":
         """The entries of the first axis, if any of their items is unmasked."""
         mask = self.mask

@@ -1,22 +1,11 @@
 """Learned activations given by the few features that are active in each vector."""
 
-from typing import Any
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
-from .._arrays import is_array, not_an_array
 from .._configuration import check_size
-
-
-def _in_int32(indices: Any) -> Any:
-    """NumPy's 64-bit indices, with -1 for those that JAX without x64 would cut to other numbers."""
-    if not isinstance(indices, np.ndarray) or indices.dtype not in (np.int64, np.uint64):
-        return indices
-    return np.where((indices >= 0) & (indices < 2**31), indices, -1).astype(np.int32)
+from .checks_of_entries import check_array, check_same_shape, in_int32, is_index
 
 
 class TopKActivations(eqx.Module):
@@ -60,26 +49,14 @@ class TopKActivations(eqx.Module):
     """
 
     values: Float[Array, "..."]
-    indices: Integer[Array, "..."] = eqx.field(converter=_in_int32)
+    indices: Integer[Array, "..."] = eqx.field(converter=in_int32)
     num_learned_features: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
         check_size("num_learned_features", self.num_learned_features)
-        for name, array, kind in (
-            ("values", self.values, jnp.floating),
-            ("indices", self.indices, jnp.integer),
-        ):
-            expected = f"an array of {kind.__name__} dtype"
-            is_shape = isinstance(array, jax.ShapeDtypeStruct)  # under `jax.eval_shape`
-            if not (is_shape or (is_array(array) and hasattr(array, "dtype"))):
-                raise not_an_array(name, array, expected)
-            if not jnp.issubdtype(array.dtype, kind):
-                raise TypeError(f"{name}: expected {expected}, got {array.dtype}.")
-        if self.values.shape != self.indices.shape:
-            raise ValueError(
-                "values and indices must have the same shape [*batch, component?, k], got "
-                f"{self.values.shape} and {self.indices.shape}."
-            )
+        check_array("values", self.values, jnp.floating)
+        check_array("indices", self.indices, jnp.integer)
+        check_same_shape("[*batch, component?, k]", values=self.values, indices=self.indices)
 
     def without_padding(self) -> Float[Array, "*batch_and_component k"]:
         """The values, with 0 in place of padding."""
@@ -87,7 +64,4 @@ class TopKActivations(eqx.Module):
 
     def is_valid(self) -> Bool[Array, "*batch_and_component k"]:
         """Where an index names a feature, and is not padding."""
-        # An integer of one or two bytes may not hold the number of features.
-        is_narrow = self.indices.dtype.itemsize < 4
-        indices = self.indices.astype(jnp.int32) if is_narrow else self.indices
-        return (indices >= 0) & (indices < self.num_learned_features)
+        return is_index(self.indices, self.num_learned_features)

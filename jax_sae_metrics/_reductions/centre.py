@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from .._arrays import AxisName
 from .reduction import Function, Reduction, Vectors
@@ -65,22 +65,23 @@ def near_mean(
     With `axis_name`, it is the mean over 64 items of each device. It is 0 where everything is
     masked out, and exactly the common value where all values are equal.
     """
-    flat, flat_mask = jax.tree.map(lambda x: flatten_items(x, num_item_axes), (arrays, mask))
-    num_items = len(flat[0])
+    vectors = Vectors(arrays, mask)
+    flat, flat_mask, _ = jax.tree.map(lambda x: flatten_items(x, num_item_axes), vectors)
+    num_items, inner_shape = len(flat[0]), vectors.shape[num_item_axes:]
     if num_items == 0:
-        return jnp.zeros(flat[0].shape[1:], jnp.float32)  # on all devices alike
+        return jnp.zeros(inner_shape, jnp.float32)  # on all devices alike
     num_sampled = min(num_items, _NUM_SAMPLED)
     parts = np.arange(num_sampled)
     starts = (parts + parts * _GOLDEN_RATIO % 1) * num_items // num_sampled
     starts = starts.astype(np.int32)
-    valid = jnp.ones((num_sampled, *flat[0].shape[1:-1]), bool)
+    valid = jnp.ones((num_sampled, *inner_shape[:-1]), bool)
     if flat_mask is not None:
         # The first unmasked item at or after each start.
         number = lax.broadcasted_iota(jnp.int32, flat_mask.shape, 0)
         following = jnp.where(flat_mask, number, jnp.int32(num_items))
         following = lax.cummin(following, axis=0, reverse=True)[starts]
         valid = following < num_items
-        sampled = [jnp.take_along_axis(x, following[..., None], axis=0, mode="clip") for x in flat]
+        sampled = [_rows(x, following) for x in flat]
     elif num_items % num_sampled == 0:
         # A slice: a gather would read from all devices.
         place = int(_GOLDEN_RATIO * (num_items // num_sampled))
@@ -93,6 +94,15 @@ def near_mean(
     num_valid = jnp.sum(valid, 0, dtype=jnp.float32)[..., None]
     centre = values[0] + jnp.sum(offsets, 0) / jnp.maximum(num_valid, 1)
     return _over_devices(centre, num_valid, axis_name)
+
+
+def _rows(
+    array: Float[Array, "item *#component feature"], items: Int32[Array, "row *component"]
+) -> Float[Array, "row *component feature"]:
+    """The rows of these items, for each component."""
+    if array.shape[1:-1] != items.shape[1:]:
+        return jnp.take(array[:, 0], items, axis=0, mode="clip")
+    return jnp.take_along_axis(array, items[..., None], axis=0, mode="clip")
 
 
 def _over_devices(

@@ -39,7 +39,7 @@ def reduce_in_blocks(
         # XLA:CPU by itself does well for a single sum of several arrays. In a train step it also
         # chooses a better moment: what a loop reads is held until after the loop.
         return reduce_at_once(reductions, vectors, num_item_axes)
-    shape = vectors.arrays[0].shape
+    shape = vectors.shape
     item_shape, inner_shape = shape[:num_item_axes], shape[num_item_axes:]
     width = math.prod(inner_shape)
     flat = jax.tree.map(lambda x: flatten_items(x, num_item_axes), vectors)

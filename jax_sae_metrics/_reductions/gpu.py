@@ -33,7 +33,7 @@ def reduce_in_tiles(
     reductions over features. A loop over tiles has results of both kinds, equally many of each.
     """
     flat = jax.tree.map(lambda x: flatten_items(x, num_item_axes), vectors)
-    num_items, *_, num_features = flat.arrays[0].shape
+    num_items, *_, num_features = flat.shape
     num_over_items = sum(not reduction.is_per_vector for reduction in reductions)
     is_one_kind = num_over_items in (0, len(reductions))
     # Where a centre is subtracted, XLA:GPU would write out the difference.
@@ -46,7 +46,7 @@ def reduce_in_tiles(
     if num_tiled < num_items:
         rest = reduce_at_once(reductions, jax.tree.map(lambda x: x[num_tiled:], flat), 1)
         found = [_joined(*parts) for parts in zip(reductions, found, rest, strict=True)]
-    shape = vectors.arrays[0].shape[:-1]
+    shape = vectors.shape[:-1]
     return [
         result.reshape(shape) if reduction.is_per_vector else result
         for reduction, result in zip(reductions, found, strict=True)
@@ -60,13 +60,13 @@ def _joined(reduction: Reduction, head: Array, rest: Array) -> Array:
 
 
 def _reduce_tiles(reductions: tuple[Reduction, ...], vectors: Vectors) -> list[Array]:
-    num_items, *components, num_features = vectors.arrays[0].shape
+    num_items, *components, num_features = vectors.shape
     lanes = math.gcd(num_features // _TILE, _MAX_LANES)
     inner = (math.prod(components), num_features // (_TILE * lanes), _TILE, lanes)
     num_groups = num_items // _TILE
     mask = vectors.mask
     tiles = Vectors(
-        arrays=tuple(x.reshape(num_groups, _TILE, *inner) for x in vectors.arrays),
+        arrays=tuple(x.reshape(num_groups, _TILE, -1, *inner[1:]) for x in vectors.arrays),
         mask=None if mask is None else mask.reshape(num_groups, _TILE, inner[0], 1, 1),
     )
     tiled = jax.tree.map(lambda constant: constant.reshape(1, 1, *inner), reductions)

@@ -18,7 +18,7 @@ def reduce_at_once(
     reductions: tuple[Reduction, ...], vectors: Vectors, num_item_axes: int
 ) -> list[Array]:
     """Reduce each by itself. XLA:TPU merges them into one pass if all are float32."""
-    *batch, num_features = vectors.arrays[0].shape
+    *batch, num_features = vectors.shape
     items, num_items = tuple(range(num_item_axes)), math.prod(batch[:num_item_axes])
 
     def reduce(index: int, reduction: Reduction) -> Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
-from .._arrays import AxisName, Size, is_static
+from .._arrays import AxisName, is_static
 from .centre import Deviation, near_mean
 from .cpu import reduce_in_blocks
 from .gpu import reduce_in_tiles
@@ -35,6 +35,7 @@ def reduce_all(
     this device alone.
     """
     asked = list(_with_constants(reductions))
+    shape = Vectors(arrays, mask).shape
     found: dict[Any, Array] = {}
 
     def of_kind(kind: Kind) -> dict[Any, Reduction]:
@@ -48,7 +49,7 @@ def reduce_all(
 
     def find_means(sums: dict[Any, Reduction]) -> None:
         find(sums.values())
-        num_items = num_unmasked(*_shapes(arrays[0], num_item_axes), mask)
+        num_items = num_unmasked(shape[:num_item_axes], shape[num_item_axes:-1], mask)
         found.update((k, _mean(found[s.key], num_items, axis_name)) for k, s in sums.items())
 
     centres = of_kind("centre")
@@ -74,13 +75,6 @@ def _with_constants(reductions: Iterable[Any]) -> Iterator[Reduction]:
 def _deviation_of(offset: Reduction) -> Reduction:
     """The sum of deviations from the centre, of which an offset is the mean."""
     return Reduction("sum_per_feature", Deviation(offset.function), offset.constants)
-
-
-def _shapes(
-    array: Float[Array, "..."], num_item_axes: int
-) -> tuple[tuple[Size, ...], tuple[int, ...]]:
-    """The shapes of the items and of the components."""
-    return array.shape[:num_item_axes], array.shape[num_item_axes:-1]
 
 
 def _can_be_cut(array: Float[Array, "..."]) -> bool:
@@ -110,9 +104,9 @@ def _in_one_read(
     mask: Bool[Array, "*item_and_component"] | None,
     num_item_axes: int,
 ) -> list[Array]:
-    positions = None
+    positions, shape = None, Vectors(arrays, mask).shape
     if any(reduction.kind == "last_per_feature" for reduction in reductions):
-        positions = item_positions(*_shapes(arrays[0], num_item_axes), mask)
+        positions = item_positions(shape[:num_item_axes], shape[num_item_axes:-1], mask)
     vectors = Vectors(arrays, mask, positions)
     if not _can_be_cut(arrays[0]):
         return reduce_at_once(reductions, vectors, num_item_axes)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._arrays import Size
+
 Function: TypeAlias = Callable[..., Array]
 Kind: TypeAlias = Literal[
     "sum_per_feature", "sum_per_vector", "max_per_feature", "last_per_feature", "centre", "offset"
@@ -18,11 +20,25 @@ Kind: TypeAlias = Literal[
 
 
 class Vectors(NamedTuple):
-    """Arrays with an entry, or a vector, for each item: `[*item, *component, ...]`."""
+    """Arrays with an entry, or a vector, for each item: `[*item, *component, ...]`.
+
+    A component axis of size 1 is the same for all components, of the other arrays or of the mask.
+    """
 
     arrays: tuple[Array, ...]
     mask: Array | None = None
     positions: Array | None = None  # 1 for the first unmasked item, and so on; 0 where masked out
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        """The shape of all arrays and the mask together."""
+        shape, *others = (array.shape for array in self.arrays)
+        if self.mask is not None:
+            others.append((*self.mask.shape, 1))
+        for other in others:
+            # Not `jnp.broadcast_shapes`, which knows no symbolic sizes.
+            shape = tuple(n if m == 1 else m for m, n in zip(shape, other, strict=True))
+        return shape
 
 
 class Reduction(eqx.Module):

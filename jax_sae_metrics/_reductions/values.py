@@ -8,18 +8,21 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._arrays import at_least_float32, sharded_as
+from .._arrays import Size, at_least_float32, sharded_as
 from .reduction import Function, Reduction, Vectors
 
 
 def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) -> Array:
     """The function's value for every entry; masked entries get one that changes no result.
 
-    With an index, XLA does not see that the function shares its inputs: see `_as_their_own`. For
+    With an index, XLA does not see that the function shares its inputs: see `_as_its_own`. For
     `last_per_feature`, positions stand in place of True, if there are positions.
     """
-    arrays = vectors.arrays if index is None else _as_their_own(vectors.arrays, index)
+    arrays = vectors.arrays
+    if index is not None:
+        arrays = tuple(_as_its_own(array, index) for array in arrays)
     wide = [at_least_float32(array) for array in arrays]
+    wide = [_broadcast(array, vectors.shape) for array in wide]
     wide += [_spread(constant, wide[0]) for constant in reduction.constants]
     values = _of_each_entry(reduction.function, wide[0].ndim)(*wide)
     if vectors.mask is not None and not reduction.is_per_vector:
@@ -33,22 +36,29 @@ def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) 
     return values
 
 
+def _broadcast(array: Array, shape: tuple[Size, ...]) -> Array:
+    """The array with an entry for every component."""
+    if array.shape == shape:
+        return array
+    return jnp.broadcast_to(array, shape, **sharded_as(array))
+
+
 def _spread(constant: Array, array: Array) -> Array:
     """The constant of each feature, in the shape, dtype and sharding of the array."""
     return jnp.broadcast_to(constant.astype(array.dtype), array.shape, **sharded_as(array))
 
 
-def _as_their_own(arrays: tuple[Array, ...], index: int) -> tuple[Array, ...]:
+def _as_its_own(array: Array, index: int) -> Array:
     """Hide from XLA that two functions share their inputs.
 
     Functions may have a part in common, such as `x > 0`. XLA would compute that part first, in a
     separate pass that writes it out for all of them. XLA does not see that `always` holds
     everywhere.
     """
-    shape, sharded = arrays[0].shape, sharded_as(arrays[0])
+    shape, sharded = array.shape, sharded_as(array)
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis, **sharded) for axis in (1, 0))
     always = lax.lt(row, lax.add(column, lax.full_like(column, shape[1] + index)))
-    return tuple(lax.select(always, array, lax.full_like(array, 0)) for array in arrays)
+    return lax.select(always, array, lax.full_like(array, 0))
 
 
 def _of_each_entry(function: Function, ndim: int) -> Function:

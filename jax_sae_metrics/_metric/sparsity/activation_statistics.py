@@ -39,12 +39,12 @@ class ActivationStatistics(AbstractFiring[_ActivationStatisticsState]):
     above which a feature is active; and the smallest activation above the threshold.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** a dictionary of
 
-    - `"mean_when_active"`, `"max"`, `"min_when_active"`: float32 `[component?, learned_feature]`, in units of the
-        activations; NaN where the feature was never active.
+    - `"mean_when_active"`, `"max"`, `"min_when_active"`: float32 `[component?, learned_feature]`,
+        in units of the activations; NaN where the feature was never active.
     - `"second_moment"`: float32 `[component?, learned_feature]`, over all vectors, active or not;
         NaN where nothing was seen. Divided by the density, it is the second moment of the active
         ones, if all others are 0.
@@ -171,7 +171,7 @@ class ActivationStatistics(AbstractFiring[_ActivationStatisticsState]):
 
 @dataclasses.dataclass(frozen=True)
 class _WhenActive:
-    """The activation, or its absolute value, if that is above the threshold; else another number."""
+    """The activation, or its absolute value, if that is above a threshold; else another number."""
 
     threshold: float
     absolute: bool

@@ -64,7 +64,7 @@ class Capacity(AbstractMetric[_CapacityState]):
     Later vectors are dropped.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** float32 `[component?, num_activation_vectors]`, in the order in which the vectors
     were seen. NaN for a zero vector, and in the places of vectors that are yet to come.

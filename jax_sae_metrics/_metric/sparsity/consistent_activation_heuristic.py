@@ -28,7 +28,7 @@ class ConsistentActivationHeuristic(AbstractFiring[_ConsistentActivationHeuristi
     over devices, counts as two.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[prompt, token, component?, learned_feature]`, or `TopKActivations`.
+    `[prompt, token, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** float32 `[component?, learned_feature]`, in tokens, at least 1; NaN where the
     feature never fired.

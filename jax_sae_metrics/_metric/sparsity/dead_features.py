@@ -21,7 +21,7 @@ class DeadFeatures(AbstractFiringAges):
     order of the whole batch.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** integer `[component?]`, or `[component?, after_tokens]` for several numbers of
     tokens; int64 under x64 and else int32; 0 where nothing was seen. `is_dead` says which features
@@ -31,8 +31,8 @@ class DeadFeatures(AbstractFiringAges):
 
     - `num_learned_features`: size of the last axis.
     - `num_components`: size of the component axis; `None` if there is none.
-    - `after_tokens`: $\tau$, one number of tokens up to $2^{30}$, or several. A feature is dead if it
-        has not fired for at least this number.
+    - `after_tokens`: $\tau$, one number of tokens up to $2^{30}$, or several. A feature is dead if
+        it has not fired for at least this number.
     - `threshold`: a feature fires where its activation is greater than this.
     - `absolute`: whether its absolute value is compared.
 

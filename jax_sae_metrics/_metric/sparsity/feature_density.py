@@ -20,7 +20,7 @@ class FeatureDensity(AbstractFiringMetric):
     or spread over devices. An activation below the smallest normal float32, 1.2e-38, is zero.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** float32 `[component?, learned_feature]`, from 0 to 1; NaN where nothing was seen.
 

@@ -24,7 +24,7 @@ class FeatureDensityStatistics(AbstractFiringMetric):
     counts of $2^{24}$, comparisons are exact too: a density of 10 in 100 is not above 0.1.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** a dictionary of
 

@@ -22,7 +22,7 @@ class HoyerSparsity(AbstractMeanOfRatios):
     activations. `L0Norm` counts an activation of any size; this weighs it.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`, which leave zeros out.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** float32 `[component?]`, from 0 to 1 up to rounding; NaN where nothing was seen, or
     there is one feature. A vector of zeros has no such number: it is skipped, and counted by

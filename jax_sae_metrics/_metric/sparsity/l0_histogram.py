@@ -36,7 +36,7 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
     An activation below the smallest normal float32, 1.2e-38, is zero.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** a dictionary of
 
@@ -157,6 +157,6 @@ def _is_at_least(one: Count, other: Count) -> Bool[Array, "*component bin"]:
 def _ones_at(l0: Int32[Array, "*item_and_component"], items: Items, size: int) -> Scattered:
     """A 1 for each unmasked item that has active features, at the index `l0 - 1`."""
     is_counted = l0 > 0 if items.mask is None else (l0 > 0) & items.mask
-    indices = unsharded(jnp.where(is_counted, l0 - 1, jnp.int32(size)))
-    indices = jnp.moveaxis(indices.reshape(-1, *items.component_shape), 0, -1)
-    return Scattered(indices=indices, values=jnp.ones_like(indices), size=size)
+    bins = unsharded(jnp.where(is_counted, l0 - 1, jnp.int32(size))).reshape(-1)
+    at = (*items.component_numbers(), bins)
+    return Scattered(at, jnp.ones_like(bins), (*items.component_shape, size))

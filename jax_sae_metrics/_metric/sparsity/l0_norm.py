@@ -19,7 +19,7 @@ class L0Norm(AbstractMean):
     normal float32, 1.2e-38, is zero.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** float32 `[component?]`, in features; NaN where nothing was seen.
 

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from ..._accumulator import scatter_add
 from ..._arrays import computable
 from ..._configuration import check_flag
-from ..._inputs import Batch, TopKActivations
+from ..._inputs import Batch, SparseActivations, TopKActivations
 from ..base import AbstractMean, absolute, weighted_absolute
 
 
 def l1_absolute_loss(
-    learned_activations: ArrayLike | TopKActivations,
+    learned_activations: ArrayLike | TopKActivations | SparseActivations,
 ) -> Float[Array, "*batch_and_component"]:
     r"""Absolute sum of the learned activations, one value per vector and component.
 
@@ -26,7 +27,7 @@ def l1_absolute_loss(
     **Arguments:**
 
     - `learned_activations`: floating point, `[*batch, component?, learned_feature]`, or
-        `TopKActivations`.
+        `TopKActivations` or `SparseActivations`.
 
     **Returns:** `[*batch, component?]`, float32 (float64 for float64 input).
 
@@ -39,13 +40,19 @@ def l1_absolute_loss(
         >>> print(jsm.l1_absolute_loss(jnp.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0]])))
         [2. 1.]
     """
-    if isinstance(learned_activations, TopKActivations):
-        learned_activations = learned_activations.without_padding()
+    given = learned_activations
+    if isinstance(given, TopKActivations | SparseActivations):
+        learned_activations = given.without_padding()
     learned = computable("learned_activations", learned_activations)
     if learned.ndim == 0:
         raise ValueError("learned_activations: expected an axis of learned features, got shape ().")
     # Not jnp.abs, whose gradient at zero is 1: most learned activations are zero.
-    return jnp.sum(learned * jnp.sign(learned), axis=-1)
+    sizes = learned * jnp.sign(learned)
+    if isinstance(given, SparseActivations):
+        sums = jnp.zeros(given.shape[:-1], sizes.dtype).reshape(-1)
+        vectors = jnp.asarray(given.vector_indices, jnp.int32)
+        return scatter_add(sums, (vectors,), sizes).reshape(given.shape[:-1])
+    return jnp.sum(sizes, axis=-1)
 
 
 class L1AbsoluteLoss(AbstractMean):
@@ -58,8 +65,8 @@ class L1AbsoluteLoss(AbstractMean):
     activation is made smaller and its decoder row larger.
 
     **Inputs** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`; with `decoder_weighted` also
-    `decoder_norms`, `[component?, learned_feature]`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`; with
+    `decoder_weighted` also `decoder_norms`, `[component?, learned_feature]`.
 
     **Result:** float32 `[component?]`, in units of the activations; NaN where nothing was seen.
 

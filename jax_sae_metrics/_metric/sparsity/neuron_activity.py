@@ -13,12 +13,12 @@ class NeuronActivity(AbstractFiringMetric):
 
     $$\sum_i \mathbb{1}[c_i \le p N], \qquad c_i = \sum_{n=1}^{N} \mathbb{1}[f_{ni} > t]$$
 
-    over all $N$ unmasked vectors since the state was initialised, $f$ the learned activations, $t$ the
-    threshold and $p$ the portion. The counts are exact; $p N$ is taken in float32, as in the torch
-    version.
+    over all $N$ unmasked vectors since the state was initialised, $f$ the learned activations, $t$
+    the threshold and $p$ the portion. The counts are exact; $p N$ is taken in float32, as in the
+    torch version.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** integer `[component?]`, int64 under x64 and else int32. 0 where nothing was seen,
     since no feature has then had a chance to fire.

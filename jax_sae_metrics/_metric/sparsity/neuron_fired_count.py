@@ -17,7 +17,7 @@ class NeuronFiredCount(AbstractFiringMetric):
     `state.num_fired.to_numpy()` reads the exact value on the host.
 
     **Input** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`.
 
     **Result:** integer `[component?, learned_feature]`: int64 under x64, else int32, saturating at
     its largest value. 0 where nothing was seen.

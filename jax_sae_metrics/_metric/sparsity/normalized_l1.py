@@ -19,8 +19,8 @@ class NormalizedL1(AbstractMeanOfRatios):
     Unlike `L1AbsoluteLoss`, it can be compared between layers whose activations differ in scale.
 
     **Inputs** of `observe`, `update` and `forward`: `learned_activations`, floating point,
-    `[*batch, component?, learned_feature]`, or `TopKActivations`; `source_activations`, floating
-    point, `[*batch, component?, input_feature]`.
+    `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`; and
+    `source_activations`, floating point, `[*batch, component?, input_feature]`.
 
     **Result:** float32 `[component?]`, at least 0; NaN where nothing was seen. A vector with
     $\lVert x \rVert_2 = 0$ has no such number: it is skipped, and counted by `num_skipped`.
