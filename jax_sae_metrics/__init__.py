@@ -19,13 +19,17 @@ from ._accumulator import (
 from ._core import (
     AbstractMetric as AbstractMetric,
     MetricCollection as MetricCollection,
+    MovingAverage as MovingAverage,
     Observation as Observation,
     PerComponent as PerComponent,
+    Renamed as Renamed,
     State as State,
     TrackState as TrackState,
+    Window as Window,
     difference as difference,
     track as track,
 )
+from ._core.exporting import register_modules as _register_modules
 from ._dictionary import (
     best_matching_features as best_matching_features,
     effective_rank as effective_rank,
@@ -89,9 +93,17 @@ from ._metric.sparsity import (
     capacities as capacities,
     l1_absolute_loss as l1_absolute_loss,
 )
+from ._output import (
+    AsyncScalars as AsyncScalars,
+    histograms as histograms,
+    scalars as scalars,
+)
 from ._ready_made import (
     evaluation_metrics as evaluation_metrics,
     training_metrics as training_metrics,
 )
+
+# `jax.export.deserialize` knows the states without a metric that makes one first.
+_register_modules(__name__)
 
 __version__ = "0.2.0.dev0"

@@ -31,6 +31,7 @@ def activation_statistics(learned_activations, threshold=0.0):
         "mean_when_active": np.array([f.mean() if f.size else np.nan for f in by_feature]),
         "second_moment": (learned_activations**2).mean(0),
         "max": np.array([f.max() if f.size else np.nan for f in by_feature]),
+        "min_when_active": np.array([f.min() if f.size else np.nan for f in by_feature]),
         "histogram": np.array([np.histogram(f, edges)[0] for f in by_feature]),
     }
 
@@ -67,10 +68,10 @@ def density_statistics(learned_activations):
     }
 
 
-def dead_features(learned_activations):
+def dead_features(learned_activations, after_tokens=AFTER_TOKENS):
     # Read backwards, the first firing is the last one.
-    ages = [np.argmax([*(f[::-1] > 0), True]) for f in learned_activations.T]
-    return np.array([sum(age >= tokens for age in ages) for tokens in AFTER_TOKENS])
+    ages = np.array([np.argmax([*(f[::-1] > 0), True]) for f in learned_activations.T])
+    return (ages >= np.array(after_tokens)[..., None]).sum(-1)
 
 
 NOTHING_OF_DENSITIES = {
@@ -88,6 +89,7 @@ NOTHING_OF_ACTIVATIONS = {
     "mean_when_active": np.nan,
     "second_moment": np.nan,
     "max": np.nan,
+    "min_when_active": np.nan,
     "histogram": 0,
 }
 
@@ -150,6 +152,20 @@ CASES = [
         NOTHING_OF_ACTIVATIONS,
     ),
     MetricCase(
+        "ActivationStatistics absolute",
+        lambda c: jsm.ActivationStatistics(NUM_LEARNED_FEATURES, c, 0.7, EDGES, absolute=True),
+        LEARNED,
+        lambda f: activation_statistics(np.abs(f), threshold=0.7),
+        NOTHING_OF_ACTIVATIONS,
+    ),
+    MetricCase(
+        "FeatureDensity absolute",
+        lambda c: jsm.FeatureDensity(NUM_LEARNED_FEATURES, c, threshold=0.5, absolute=True),
+        LEARNED,
+        lambda f: (np.abs(f) > 0.5).mean(0),
+        np.nan,
+    ),
+    MetricCase(
         "ConsistentActivationHeuristic",
         lambda c: jsm.ConsistentActivationHeuristic(NUM_LEARNED_FEATURES, c),
         LEARNED,
@@ -171,5 +187,13 @@ CASES = [
         dead_features,
         0,
         skips=("all_reduce",),  # devices went side by side: see test_last_seen.py
+    ),
+    MetricCase(
+        "DeadFeatureFraction",
+        lambda c: jsm.DeadFeatureFraction(NUM_LEARNED_FEATURES, c, 2, absolute=True),
+        LEARNED,
+        lambda f: dead_features(np.abs(f), 2) / NUM_LEARNED_FEATURES,
+        0,
+        skips=("all_reduce",),
     ),
 ]

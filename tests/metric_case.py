@@ -52,8 +52,9 @@ class MetricCase:
     - `oracle`: takes the `inputs` in order and returns a value or a dictionary of them.
     - `of_nothing`: the value where nothing was seen, or a dictionary of such values by result name.
     - `of_components`: turns the oracle's values `[component, ...]` into the result.
-    - `per_batch`: each batch has a part in the value that depends on the whole of it. The oracle
-        sees one batch and returns (numerator, denominator), which are added up and divided.
+    - `of_batches`: each batch has a part in the value that depends on the whole of it. The oracle
+        sees one batch; this makes the value of what it returned for each, None where nothing was
+        seen.
     - `needs_prompts`: the batch axes are `[prompt, token]`. The oracle sees them as they are,
         masked or not, and takes the mask `[prompt, token]` after the inputs.
     - `skips`: beginnings of the names of runners in which it does not run.
@@ -67,7 +68,7 @@ class MetricCase:
     of_components: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
     needs_components: bool = False
     needs_prompts: bool = False
-    per_batch: bool = False
+    of_batches: Callable[[list[Any]], Any] | None = None
     ordered: bool = True
     skips: tuple[str, ...] = ()
     rtol: float = 1e-6
@@ -76,7 +77,7 @@ class MetricCase:
     def runs_in(self, runner: str, shape: tuple[int, ...], num_components: int | None) -> bool:
         """Whether the metric is defined for this runner, these batch axes and components."""
         # Where each device keeps a separate state, no device sees the whole batch.
-        skips = (*self.skips, "all_reduce") if self.per_batch else self.skips
+        skips = (*self.skips, "all_reduce") if self.of_batches else self.skips
         return (
             not runner.startswith(skips)
             and not (self.needs_prompts and len(shape) < 2)
@@ -154,21 +155,21 @@ def expected(
 def _value(case: MetricCase, batches: Sequence[dict[str, Any]], component: int | None) -> Any:
     """The oracle's value for one component."""
     seen = [_of_component(case, batch, component) for batch in batches]
-    seen = [batch for batch in seen if batch["mask"].any()]
-    if not seen:
+    is_seen = [batch["mask"].any() for batch in seen]
+    if not any(is_seen):
         anything = draw_inputs(case.inputs, case.batch_shape(3), None)
         of_anything = by_name(_value(case, [anything], None))
         return {n: np.full(np.shape(v), case.value_of_nothing(n)) for n, v in of_anything.items()}
+    seen = [batch for batch, some in zip(seen, is_seen, strict=True) if some]
     if not case.needs_prompts:
         seen = [
             {n: batch[n] if n in UNBATCHED else batch[n][batch["mask"]] for n in case.inputs}
             for batch in seen
         ]
     with np.errstate(divide="ignore", invalid="ignore"):  # the variance of one vector is 0
-        if case.per_batch:
-            parts = [case.oracle(*batch.values()) for batch in seen]
-            numerator, denominator = (sum(part) for part in zip(*parts, strict=True))
-            return numerator / denominator
+        if case.of_batches:
+            parts = iter([case.oracle(*batch.values()) for batch in seen])
+            return case.of_batches([next(parts) if some else None for some in is_seen])
         constants, varying = split(*seen)
         whole = {name: np.concatenate([batch[name] for batch in varying]) for name in varying[0]}
         return case.oracle(*((constants | whole)[name] for name in seen[0]))

@@ -140,7 +140,39 @@ LEAF_CASES = [
 LEAF_CASES += cases_activations.CASES + cases_fidelity.CASES + cases_reconstruction.CASES
 _BY_NAME = {case.name: case for case in LEAF_CASES}
 
+def moving_average(values, decay=0.25):
+    weights = decay ** np.arange(len(values))[::-1]
+    known = [(weight, value) for weight, value in zip(weights, values, strict=True) if value]
+    return sum(w * v for w, v in known) / sum(w for w, _ in known)
+
+
 COMBINED_CASES = [
+    MetricCase(
+        "MovingAverage",
+        lambda c: jsm.MovingAverage(jsm.L0Norm(c), decay=0.25),
+        LEARNED,
+        _BY_NAME["L0Norm"].oracle,
+        np.nan,
+        of_batches=moving_average,
+    ),
+    MetricCase(
+        "Window",
+        lambda c: jsm.Window(jsm.FeatureDensity(NUM_LEARNED_FEATURES, c), 1000, num_parts=2),
+        LEARNED,
+        density,
+        np.nan,
+    ),
+    MetricCase(
+        "Renamed",
+        lambda c: jsm.Renamed(
+            jsm.NormalizedMSE(c),
+            source_activations="decoded_activations",
+            decoded_activations="source_activations",
+        ),
+        RECONSTRUCTION,
+        lambda source, decoded: _BY_NAME["NormalizedMSE"].oracle(decoded, source),
+        np.nan,
+    ),
     MetricCase(
         "PerComponent",
         lambda c: jsm.PerComponent(jsm.L0Norm(c), tuple("abc"[:c]), "l0"),

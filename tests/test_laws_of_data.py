@@ -67,7 +67,7 @@ def test_observations_are_plain_arrays_that_sum_over_micro_batches(subject):
 
 def assert_any_split_and_mask_give_the_same_as_the_whole(subject, data):
     """Batches of unequal size, down to a single vector, under a mask drawn at random."""
-    subject = subject.where(lambda case: not case.per_batch)
+    subject = subject.where(lambda case: not case.of_batches)
     size = data.draw(st.integers(2, 12))
     cuts = sorted(data.draw(st.sets(st.integers(1, size - 1), max_size=3)))
     shape = subject.batch_shape(size)

@@ -101,7 +101,7 @@ def test_several_mesh_axes_reduce_together(subject):
     of_each = zip(*map(subject.values, (wanted, replicated, reduced)), strict=True)
     for (case, want), (_, of_replicated), (_, of_reduced) in of_each:
         assert_same(case, of_replicated, want, case.ordered)
-        if not case.per_batch and "all_reduce" not in case.skips:
+        if not case.of_batches and "all_reduce" not in case.skips:
             assert_same(case, of_reduced, want, case.ordered)
 
 
