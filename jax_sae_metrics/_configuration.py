@@ -61,6 +61,12 @@ def check_name(name: str, value: Any) -> None:
         raise ValueError(f"{name}: expected non-empty strings, got {brief(value)}.")
 
 
+def check_text(name: str, value: Any) -> None:
+    """Raise unless `value` is a string, which may be empty."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected a string, got {brief(value)}.")
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raise unless `value` is True or False."""
     if not isinstance(value, bool):

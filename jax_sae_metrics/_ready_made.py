@@ -29,7 +29,11 @@ from ._metric.sparsity import (
 
 
 def training_metrics(
-    num_learned_features: int, num_input_features: int, num_components: int | None = None
+    num_learned_features: int,
+    num_input_features: int,
+    num_components: int | None = None,
+    *,
+    dead_after_tokens: int | tuple[int, ...] = 10_000_000,
 ) -> MetricCollection:
     """Metrics to watch while a sparse autoencoder trains.
 
@@ -40,10 +44,11 @@ def training_metrics(
     | `mse` | `L2ReconstructionLoss(reduction="sum")`: the sum over input features |
     | `explained_variance` | `ExplainedVariance`, pooled |
     | `feature_density` | `FeatureDensity` |
-    | `dead_features` | `DeadFeatures`: not fired for 10 million tokens |
+    | `dead_features` | `DeadFeatures`: not fired for `dead_after_tokens` |
 
-    All of them share one read of the activations. Start each window with `init`, but keep the state
-    of `dead_features`: `state = metrics.init() | {"dead_features": state["dead_features"]}`.
+    All of them share one read of the activations. Start each window with `reset`, which keeps the
+    ages of `dead_features`. `jsm.scalars(metrics, state)` gives all but the density of each feature
+    as numbers for a logger.
 
     **Inputs** of the collection: `source_activations`, `learned_activations` and
     `decoded_activations`.
@@ -53,10 +58,12 @@ def training_metrics(
     - `num_learned_features`: size of the last axis of the learned activations.
     - `num_input_features`: size of the last axis of the source activations.
     - `num_components`: size of the component axis; `None` if there is none.
+    - `dead_after_tokens`: a feature is dead if it has not fired for so many tokens: one number, or
+        several.
 
     **Returns:** a `MetricCollection`. Its dictionary `metrics` serves to build another one.
 
-    **Raises:** `ValueError` for sizes that are not positive integers.
+    **Raises:** `ValueError` for sizes or numbers of tokens that are not positive integers.
 
     !!! Example
 
@@ -80,7 +87,9 @@ def training_metrics(
         tokens.
     """
     metrics = _always_wanted(num_learned_features, num_input_features, num_components)
-    metrics["dead_features"] = DeadFeatures(num_learned_features, num_components)
+    metrics["dead_features"] = DeadFeatures(
+        num_learned_features, num_components, after_tokens=dead_after_tokens
+    )
     return MetricCollection(metrics)
 
 

@@ -13,7 +13,7 @@ LAYERS = (
     {"_accumulator", "_reductions", "_dictionary"},
     {"_inputs"},
     {"_core"},
-    {"_metric"},
+    {"_metric", "_output"},
     {"_ready_made"},
     {"__init__"},
 )

@@ -101,8 +101,10 @@ def test_components_share_what_has_a_component_axis_of_size_1():
             "consistency": jsm.ConsistentActivationHeuristic(16, 3),
             "capacity": jsm.Capacity(20, 16, 3),
             "normalized": jsm.NormalizedL1(3),
+            "l1": jsm.L1AbsoluteLoss(3, decoder_weighted=True),
         }
     )
+    inputs["decoder_norms"] = rng.random((3, 16)).astype(np.float32)
     top_k = jsm.TopKActivations(*jax.lax.top_k(shared, 16), 16)
     for mask in (None, rng.random((40, 2)) < 0.5, rng.random((40, 2, 3)) < 0.5):
         wanted = run(metrics, learned_activations=repeated, mask=mask, **inputs)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,8 +17,9 @@ from jaxtyping import Array, Float32
 
 from .._accumulator import AbstractAccumulator, combined, dense, summed
 from .._arrays import AxisName, as_jax, map_nodes
-from .._configuration import ONLY_READS, brief, check_size
+from .._configuration import ONLY_READS, brief, check_choice, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
+from .exporting import register_nodes
 from .placement import fitting, placed
 from .public import public
 from .state import (
@@ -31,6 +32,7 @@ from .state import (
     difference_of_states,
     is_of_states,
 )
+from .state_dict import from_state_dict, to_state_dict
 
 Accumulators = TypeVar("Accumulators")
 
@@ -127,6 +129,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         empty = self._init()
         state = empty if is_of_states(empty) else State(self._counted_by, empty)
+        register_nodes(state)
         if sharding is None:
             return state
         if not isinstance(sharding, Sharding):
@@ -312,6 +315,40 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         reduce = lambda accumulator: accumulator.all_reduce(axis_name)  # noqa: E731
         return map_nodes(AbstractAccumulator, reduce, state)
 
+    @public
+    def state_dict(self, state: Any) -> dict[str, Any]:
+        """Return the state as nested dictionaries of NumPy arrays, to be saved in any format.
+
+        It is `{"schema_version": ..., "state": {"configuration": ..., "arrays": {...}}}`. The
+        configuration is the text that a state names itself by, as UTF-8 bytes. In a collection,
+        `"state"` is a dictionary of such entries by the names of the metrics. The arrays are
+        copies: the state may be donated.
+        """
+        return to_state_dict(self._check(state))
+
+    @public
+    def from_state_dict(self, state_dict: Any, missing: Literal["error", "empty"] = "error") -> Any:
+        """Return the state that `state_dict` made a dictionary of. Nothing is cast.
+
+        **Arguments:**
+
+        - `state_dict`: what `state_dict` returned, from a file or not; also as a flat dictionary,
+            whose keys are joined by slashes, and as what `np.load` returns.
+        - `missing`: whether metrics that the dictionary lacks are an error, or empty. `"empty"` is
+            for a collection that has grown since.
+
+        **Raises:** `ValueError` that names what is different: the configuration, a metric or an
+        array that is missing or too many, a shape, a dtype, or a newer schema.
+        """
+        check_choice("missing", missing, ("error", "empty"))
+        empty = self.init() if missing == "empty" else None
+        try:
+            return from_state_dict(state_dict, _empty(self), empty)
+        except MismatchError as error:
+            raise ValueError(
+                f"state_dict: not of a state of {type(self).__name__}. {error}"
+            ) from None
+
     @property
     def _sizes(self) -> dict[SizedAxis, int | None]:
         return {axis: getattr(self, f"num_{axis}s", None) for axis in _SIZED_AXES}
@@ -323,9 +360,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         settings = (f"{field.name}={_normalised(getattr(self, field.name))!r}" for field in fields)
         return f"{type(self).__name__}({', '.join(settings)})"
 
-    def _forward(
-        self, state: Any, observation: Any, axis_name: AxisName | None
-    ) -> tuple[Any, Any]:
+    def _forward(self, state: Any, observation: Any, axis_name: AxisName | None) -> tuple[Any, Any]:
         """The state with an observation added, and the state that `forward` reads."""
         if self._is_running:
             updated = self.accumulate(state, observation, axis_name=axis_name)
@@ -343,7 +378,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     def _labels(self) -> Any:
         """For each result, the labels along each of its axes, or the name of a long one."""
-        shapes = jax.eval_shape(lambda: self._compute(accumulators_of(self.init())))
+        shapes = jax.eval_shape(lambda: _in_order(self._compute(accumulators_of(self.init()))))
         if isinstance(shapes, Mapping):
             return {name: self._labels_of(name, shape.ndim) for name, shape in shapes.items()}
         return self._labels_of("", shapes.ndim)
@@ -427,8 +462,11 @@ def _read(metric: AbstractMetric[Any], method: str, accumulators: Any) -> Any:
 # Outside of `jit`, one program in place of one for each operation.
 @functools.partial(jax.jit, static_argnames=("metric", "method"), inline=True)
 def _compiled_read(metric: AbstractMetric[Any], method: str, accumulators: Any) -> Any:
-    value = getattr(metric, method)(accumulators)
-    # `jit` would sort the names of a dictionary.
+    return _in_order(getattr(metric, method)(accumulators))
+
+
+def _in_order(value: Any) -> Any:
+    """The value; if it is a dictionary, one of which JAX does not sort the names."""
     return collections.OrderedDict(value) if isinstance(value, dict) else value
 
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
+import numpy as np
 from jax import lax
 
 from .._accumulator import AbstractAccumulator
@@ -51,6 +52,16 @@ class State(_Tree, Generic[Accumulators]):
     def _parts(self) -> Any:
         return self.accumulators
 
+    def __repr__(self) -> str:
+        if not all(map(_is_at_hand, jax.tree.leaves(self))):
+            return super().__repr__()
+        has_value = lambda node: hasattr(node, "to_numpy")  # noqa: E731
+        named = jax.tree.leaves_with_path(self.accumulators, is_leaf=has_value)
+        # While a program is traced, values of arrays at hand would become part of it.
+        with jax.ensure_compile_time_eval(), np.printoptions(threshold=12, precision=6):
+            lines = [f"  {dotted(path) or 'value'}={_value(node)},\n" for path, node in named]
+        return f"State(\n  {self.counted_by},\n{''.join(lines)})"
+
 
 class Observation(_Tree):
     """What one batch adds to the state of a metric: an array or record for each accumulator.
@@ -82,7 +93,7 @@ def difference_of_states(state: Any, expected: Any, where: str = "") -> str | No
     this = f"state{where}" if where else "It"
     if isinstance(expected, Mapping):
         if type(state) is not type(expected):
-            return f"{this} is {_described(state)}, not a dictionary of {_listed(expected)}."
+            return f"{this} is {described(state)}, not a dictionary of {_listed(expected)}."
         if lacking := [name for name in expected if name not in state]:
             return f"{this} has no part {lacking[0]!r}."
         if unknown := [name for name in state if name not in expected]:
@@ -92,7 +103,7 @@ def difference_of_states(state: Any, expected: Any, where: str = "") -> str | No
     if isinstance(state, Mapping) and state and is_of_states(state):
         return f"{this} is a dictionary of {_listed(state)}, of which one may be meant."
     if not isinstance(state, State):
-        return f"{this} is {_described(state)}, not a State."
+        return f"{this} is {described(state)}, not a State."
     if state.counted_by != expected.counted_by:
         return f"{this} was counted by {state.counted_by}, not by {expected.counted_by}."
     return _difference_of_leaves(state, expected, where)
@@ -107,11 +118,11 @@ def _difference_of_leaves(state: State[Any], expected: State[Any], where: str) -
     for path in [*got, *want]:
         at = f"state{where}{path}"
         if path not in want:
-            return f"{at}: expected nothing here, got {_described(got[path])}. {_LOAD}"
+            return f"{at}: expected nothing here, got {described(got[path])}. {_LOAD}"
         if path not in got:
             return f"{at}: expected {_kind(want[path])}, got nothing here. {_LOAD}"
         if not _fits(got[path], want[path]):
-            expected_here, got_here = _kind(want[path]), _described(got[path])
+            expected_here, got_here = _kind(want[path]), described(got[path])
             return f"{at}: expected {expected_here}, got {got_here}. {_hint(got[path], want[path])}"
     return f"state{where} has other classes of nodes. {_LOAD}"
 
@@ -136,8 +147,25 @@ def _flat(tree: Any) -> tuple[list[Any], Any]:
     return jax.tree.flatten(tree)
 
 
+def dotted(path: Any) -> str:
+    """The path of a node in a tree, such as `num_fired.high`."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
 def _by_path(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _is_at_hand(leaf: Any) -> bool:
+    """Whether a leaf is an array whose values this process can show."""
+    if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
+        return isinstance(leaf, np.ndarray | np.generic)
+    return leaf.is_fully_addressable and not leaf.is_deleted()
+
+
+def _value(node: Any) -> Any:
+    """The value of an accumulator, or the array itself."""
+    return node.to_numpy() if hasattr(node, "to_numpy") else np.asarray(node)
 
 
 def _kind(value: Any) -> str | None:
@@ -147,7 +175,8 @@ def _kind(value: Any) -> str | None:
     return f"{value.dtype}[{','.join(map(str, value.shape))}]"
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """What something is, such as `an array float32[8]`."""
     name = "array" if isinstance(value, jax.Array) else type(value).__name__
     name = f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
     if isinstance(value, Mapping):

@@ -126,7 +126,7 @@ class AbstractActivations(abc.ABC):
 class DenseActivations(AbstractActivations):
     """Activations with an entry for every feature."""
 
-    arrays: tuple[Float[Array, "*#batch_and_component feature"], ...]
+    arrays: tuple[Float[Array, "..."], ...]
     items: Items
     axis_name: AxisName | None
 
@@ -162,9 +162,13 @@ class DenseActivations(AbstractActivations):
 
     def find(self, reductions: tuple[Reduction, ...]) -> list[Array]:
         """The result of each reduction, all from one read."""
-        items = self.items
+        items, (first, *others) = self.items, self.arrays
         num_item_axes = len(items.shape)
-        found = reduce_all(reductions, self.arrays, items.mask, num_item_axes, self.axis_name)
+        if any(isinstance(constant, Array) for r in reductions for constant in r.constants):
+            # It may differ by component, where the activations are the same for all.
+            first = _for_all_components(first, (*items.full_shape, self.num_features))
+        arrays = (first, *others)
+        found = reduce_all(reductions, arrays, items.mask, num_item_axes, self.axis_name)
         per_feature = (*items.component_shape, self.num_features)
         shapes = (items.full_shape if r.is_per_vector else per_feature for r in reductions)
         return [_for_all_components(*each) for each in zip(found, shapes, strict=True)]

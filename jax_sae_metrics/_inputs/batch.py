@@ -97,7 +97,7 @@ class Inputs:
 
         A loop over components would count the activations, which are of all components, every time.
         """
-        of_components = [names for _, names, components in self.activations if components]
+        of_components = [names for _, names, components, _ in self.activations if components]
         if of_components and self._given.get(self.actual("component_idx")) is not None:
             raise ValueError(
                 f"component_idx: {reader} was given {', '.join(of_components[0])} too, which are "
@@ -192,7 +192,7 @@ class Batch:
         """One object for all metrics that ask for the same inputs."""
         axis = _FEATURES.get(names[0])
         names = tuple(self.inputs.actual(name) for name in names)
-        key = (make.__name__, names, self._components)
+        key = (make.__name__, names, self._components, self.inputs.actual("mask"))
         if key not in self.inputs.activations:
             self.inputs.activations[key] = make(*names)
         activations = self.inputs.activations[key]
@@ -308,7 +308,9 @@ class Batch:
         if mask.shape == full_shape:
             return mask
         if mask.shape == item_shape:
-            return jnp.broadcast_to(mask[..., None], full_shape)
+            mask = mask[..., None]
+        if mask.shape == (*item_shape, *(1 for _ in self._components)):
+            return jnp.broadcast_to(mask, full_shape)
         allowed = f"{item_shape} (the batch axes of {of})"
         if self._components:
             allowed += f" or {full_shape} (and its component axis)"

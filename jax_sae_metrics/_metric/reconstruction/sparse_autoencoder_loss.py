@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from ..._configuration import check_between
-from ..._inputs import Batch, TopKActivations
+from ..._inputs import Batch, SparseActivations, TopKActivations
 from ..base import AbstractMean, absolute, squared_error
 from ..sparsity.l1_absolute_loss import l1_absolute_loss
 from .l2_reconstruction_loss import l2_reconstruction_loss
@@ -15,7 +15,7 @@ from .l2_reconstruction_loss import l2_reconstruction_loss
 
 def sparse_autoencoder_loss(
     source_activations: ArrayLike,
-    learned_activations: ArrayLike | TopKActivations,
+    learned_activations: ArrayLike | TopKActivations | SparseActivations,
     decoded_activations: ArrayLike,
     l1_coefficient: float,
 ) -> Float[Array, "*batch_and_component"]:
