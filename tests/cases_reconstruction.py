@@ -30,6 +30,7 @@ DEFINITIONS = {
 # A few units in the last place of what is subtracted from 1, however close the result is to 0.
 ROUNDING = 5e-7
 
+
 def ratio_of_sums_of_parts(parts):
     numerator, denominator = (sum(part) for part in zip(*filter(None, parts), strict=True))
     return numerator / denominator

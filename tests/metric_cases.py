@@ -140,6 +140,7 @@ LEAF_CASES = [
 LEAF_CASES += cases_activations.CASES + cases_fidelity.CASES + cases_reconstruction.CASES
 _BY_NAME = {case.name: case for case in LEAF_CASES}
 
+
 def moving_average(values, decay=0.25):
     weights = decay ** np.arange(len(values))[::-1]
     known = [(weight, value) for weight, value in zip(weights, values, strict=True) if value]

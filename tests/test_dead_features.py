@@ -106,7 +106,10 @@ def test_which_features_are_dead_and_what_portion_of_them(form, num_components):
     # Ages 0 (negative, so only by its absolute value), 2, 3 and 5, in five tokens.
     fires = jnp.zeros((5, *components, 4)).at[4, ..., 0].set(-1).at[2, ..., 1].set(1)
     fires = fires.at[1, ..., 2].set(1)
-    for absolute, wanted in ((False, [True, False, True, True]), (True, [False, False, True, True])):
+    for absolute, wanted in (
+        (False, [True, False, True, True]),
+        (True, [False, False, True, True]),
+    ):
         values = []
         for metric in metrics:
             metric = dataclasses.replace(metric, absolute=absolute)

@@ -115,8 +115,10 @@ ALONE = {
         jsm.L0Norm(),
         jsm.L1AbsoluteLoss(),
         jsm.FeatureDensity(FEATURES),
+        jsm.FeatureDensity(FEATURES, absolute=True),
         jsm.L0Histogram(FEATURES),
         jsm.ActivationStatistics(FEATURES),
+        jsm.ActivationStatistics(FEATURES, absolute=True),
         jsm.DeadFeatures(FEATURES),
     ],
     ("source_activations", "decoded_activations"): [

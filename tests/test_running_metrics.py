@@ -1,4 +1,4 @@
-"""Metrics of many batches: moving averages, windows, ages; what `forward` gives and `reset` keeps."""
+"""Metrics of many batches: moving averages, windows and ages; what `forward` and `reset` do."""
 
 import functools
 

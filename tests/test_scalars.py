@@ -1,5 +1,7 @@
 """Numbers and arrays for a logger are what `compute` gives, under the right names."""
 
+import struct
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -114,15 +116,15 @@ def test_one_array_is_transferred(monkeypatch):
     kind, as_array, transferred = type(jnp.zeros(())), np.asarray, []
     as_value = kind._value.fget
 
-    def counted(array, convert=as_value, *args, **kwargs):
+    def counted(array, convert=as_value, **how):
         if isinstance(array, jax.Array):
             transferred.append(array.shape)
-        return convert(array, *args, **kwargs)
+        return convert(array, **how)
 
     state = COLLECTION.init()
     # `np.asarray` does not ask a JAX array for its value, where both share the memory of the CPU.
     monkeypatch.setattr(kind, "_value", property(counted))
-    monkeypatch.setattr(np, "asarray", lambda array, *args: counted(array, as_array, *args))
+    monkeypatch.setattr(np, "asarray", lambda array, **how: counted(array, as_array, **how))
     values = COLLECTION.compute(state)
     _ = float(values["named/c"]), np.asarray(values["l0"])
     assert transferred == [(), (2,)]
@@ -240,3 +242,26 @@ def test_wrong_arguments_of_async_scalars():
         jsm.AsyncScalars(None)
     with pytest.raises(ValueError, match="state: not a state of L0Norm"):
         jsm.AsyncScalars(L0).put(0, None)
+
+
+def numbers_in(file):
+    """The numbers of an event file by name: each record has its length before, and checksums."""
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    records, numbers = file.read_bytes(), {}
+    while records:
+        (size,) = struct.unpack("<Q", records[:8])
+        event = event_pb2.Event.FromString(records[12 : 12 + size])
+        numbers |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
+        records = records[16 + size :]
+    return numbers
+
+
+def test_a_file_for_tensorboard_has_the_numbers(tmp_path):
+    tensorboard = pytest.importorskip("tensorboardX")
+    state = COLLECTION.update(COLLECTION.init(), **next(of_batches(COLLECTION)))
+    values = jsm.scalars(COLLECTION, state, prefix="eval", errors=True)
+    with tensorboard.SummaryWriter(str(tmp_path)) as writer:
+        for name, value in values.items():
+            writer.add_scalar(name, value, global_step=7)
+    (file,) = tmp_path.iterdir()
+    assert numbers_in(file) == {name: (7, np.float32(value)) for name, value in values.items()}

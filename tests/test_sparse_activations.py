@@ -1,4 +1,4 @@
-"""Flat sparse activations give the results of the dense form, at the cost of what is given alone."""
+"""Flat sparse activations give the results of the dense form, at the cost of what is given."""
 
 import jax
 import jax.numpy as jnp
@@ -35,9 +35,8 @@ def test_equal_the_dense_form(layout, runner):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_metric_takes_them(layout):
     layout = {"num_components": None} | LAYOUTS[layout]
-    metrics = jsm.MetricCollection(
-        {"others": all_other_metrics(**layout), "few": metrics_of(layout["num_features"], layout["num_components"])}
-    )
+    few = metrics_of(layout["num_features"], layout["num_components"])
+    metrics = jsm.MetricCollection({"others": all_other_metrics(**layout), "few": few})
     components = () if layout["num_components"] is None else (layout["num_components"],)
     names = ("learned_activations", "mask")
 

@@ -54,7 +54,8 @@ def test_combined_additions_are_the_same_at_different_places(indices, values):
     combined = jax.jit(lambda x: x.at_different_places())(given)
     assert combined.values.shape == given.values.shape
     np.testing.assert_array_equal(combined.dense(), given.dense())
-    places = [place for place in zip(*map(np.asarray, combined.at)) if place[-1] < FEATURES]
+    places = zip(*map(np.asarray, combined.at), strict=True)
+    places = [place for place in places if place[-1] < FEATURES]
     assert len(set(places)) == len(places)
 
 

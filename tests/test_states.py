@@ -113,8 +113,8 @@ def test_only_learned_features_are_split_between_devices(case, memory_kind):
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     sharding = NamedSharding(mesh, P(None, "model"), memory_kind=memory_kind)
     for leaf in jax.tree.leaves(case.build(3).init(sharding=sharding)):
-        is_split = leaf.shape[1:2] == (NUM_LEARNED_FEATURES,)
-        wanted = NamedSharding(mesh, P(None, "model") if is_split else P())
+        axes = ("model" if size == NUM_LEARNED_FEATURES else None for size in leaf.shape)
+        wanted = NamedSharding(mesh, P(*axes))
         assert leaf.sharding.is_equivalent_to(wanted.with_memory_kind(memory_kind), leaf.ndim)
 
 

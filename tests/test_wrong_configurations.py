@@ -72,7 +72,11 @@ CONFIGURATIONS = {
         ("metrics: two results have the same name: l0/mean. Rename",),
     ),
     "no quantiles": (ValueError, lambda: jsm.L0Histogram(8, quantiles=()), ("quantiles: ", "()")),
-    "no thresholds": (ValueError, lambda: jsm.DeadFeatures(8, after_tokens=()), ("after_tokens: ",)),
+    "no number of tokens": (
+        ValueError,
+        lambda: jsm.DeadFeatures(8, after_tokens=()),
+        ("after_tokens: ",),
+    ),
     "a nameless metric": (
         ValueError,
         lambda: jsm.MetricCollection({"": jsm.L0Norm()}),

@@ -31,7 +31,7 @@ def scatter_set(array: Array, at: At, values: Any) -> Array:
 def take(array: Array, at: At) -> Shaped[Array, " entry"]:
     """The entries; 0 out of range."""
     explicit = jax.typeof(array).sharding.mesh.explicit_axes
-    everywhere = {"out_sharding": PartitionSpec()} if explicit else {}
+    everywhere: dict[str, Any] = {"out_sharding": PartitionSpec()} if explicit else {}
     return array.at[at].get(mode="fill", fill_value=0, **everywhere, **_UNSIGNED)
 
 

@@ -60,9 +60,7 @@ class Scattered(eqx.Module):
         is_new = [jnp.diff(indices, prepend=jnp.int32(-1)) != 0 for indices in at]
         place = jnp.cumsum(functools.reduce(jnp.logical_or, is_new), dtype=jnp.int32) - 1
         unused = [jnp.full_like(indices, max(self.shape)) for indices in at]
-        at = [
-            nowhere.at[place].set(indices) for nowhere, indices in zip(unused, at, strict=True)
-        ]
+        at = [nowhere.at[place].set(indices) for nowhere, indices in zip(unused, at, strict=True)]
         return Scattered(tuple(at), sum_at_indices((place,), values, values.shape), self.shape)
 
     def of_components(self, per_component: Shaped[Array, "*component"]) -> Shaped[Array, "..."]:

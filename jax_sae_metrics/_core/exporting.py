@@ -26,7 +26,7 @@ def register_nodes(tree: Any) -> None:
 
 
 @functools.cache
-def _register(kind: type[object]) -> None:
+def _register(kind: Any) -> None:
     name = f"{kind.__module__}.{kind.__qualname__}"
     # JAX refuses what is registered already. It is then as its author wants it.
     with contextlib.suppress(ValueError):
@@ -47,7 +47,7 @@ def _written(auxiliary: tuple[Any, ...]) -> bytes:
     return pickle.dumps(auxiliary[1:])
 
 
-def _module(kind: type[object], static: tuple[Any, ...], children: Sequence[Any]) -> Any:
+def _module(kind: Any, static: tuple[Any, ...], children: Sequence[Any]) -> Any:
     """The module of a class, with these values of its static and its other fields, in order."""
     module = object.__new__(kind)
     values = {True: iter(static), False: iter(children)}
@@ -57,13 +57,13 @@ def _module(kind: type[object], static: tuple[Any, ...], children: Sequence[Any]
     return module
 
 
-def _subclasses(kind: type[object]) -> Iterator[type[object]]:
+def _subclasses(kind: type[Any]) -> Iterator[Any]:
     for subclass in kind.__subclasses__():
         yield subclass
         yield from _subclasses(subclass)
 
 
-def _types_of_nodes(tree: Any) -> Iterator[type[object]]:
+def _types_of_nodes(tree: Any) -> Iterator[Any]:
     if (node := tree.node_data()) is not None:
         yield node[0]
         for child in tree.children():

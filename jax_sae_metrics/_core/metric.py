@@ -237,13 +237,12 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         _check_bound(axis_name)
         observation = self._observe_inputs(Inputs(inputs, axis_name))
         updated, read = self._forward(self._check(state), observation, axis_name)
-        return updated, _read(self, "_compute", accumulators_of(read))
+        return updated, self._read("_compute", read)
 
     @public
     def compute(self, state: Any) -> Any:
         """Return the value of the state. If nothing was seen, means are NaN and counts 0."""
-        state = self._check(state)
-        return _read(self, "_compute", accumulators_of(state))
+        return self._read("_compute", state)
 
     @public
     def standard_error(self, state: Any) -> Any:
@@ -264,9 +263,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
         **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums.
         """
-        return self._check_known(
-            "standard error", _read(self, "_standard_error", accumulators_of(self._check(state)))
-        )
+        return self._check_known("standard error", self._read("_standard_error", state))
 
     @public
     def covariance(self, state: Any) -> Any:
@@ -286,9 +283,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         **Raises:** `TypeError` for a metric that is neither a mean nor a ratio of sums of vectors
         or losses.
         """
-        return self._check_known(
-            "covariance", _read(self, "_covariance", accumulators_of(self._check(state)))
-        )
+        return self._check_known("covariance", self._read("_covariance", state))
 
     @public
     def merge(self, earlier: Any, later: Any) -> Any:
@@ -329,6 +324,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     @public
     def from_state_dict(self, state_dict: Any, missing: Literal["error", "empty"] = "error") -> Any:
         """Return the state that `state_dict` made a dictionary of. Nothing is cast.
+
+        The state is on the default device. To place it on a mesh, use `partition_specs`.
 
         **Arguments:**
 
@@ -444,24 +441,33 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     def _check(self, state: Any) -> Any:
         """The state, of JAX arrays; raise unless it has this metric's configuration and shapes."""
-        expected = _empty(self)
-        if difference := difference_of_states(state, expected):
+        tree, _ = _kind_of_state(self)
+        return jax.tree.unflatten(tree, self._leaves(state))
+
+    def _leaves(self, state: Any) -> list[Any]:
+        """The JAX arrays of a state; raise unless it is one of this metric."""
+        leaves, tree = jax.tree.flatten(state)
+        if (tree, [*map(_kind_of_array, leaves)]) == _kind_of_state(self):
+            return leaves
+        if difference := difference_of_states(state, _empty(self)):
             raise ValueError(
                 f"state: not a state of {type(self).__name__}. {difference} Pass what `init` or "
                 "`update` of this metric returned."
             )
-        return jax.tree.map(as_jax, state)
+        return [*map(as_jax, leaves)]
+
+    def _read(self, method: str, state: Any) -> Any:
+        """What a method reads from the accumulators of a state."""
+        value = _compiled_read(self, method, self._leaves(state))
+        return dict(value) if isinstance(value, collections.OrderedDict) else value
 
 
-def _read(metric: AbstractMetric[Any], method: str, accumulators: Any) -> Any:
-    """What a method of the metric reads from its accumulators."""
-    value = _compiled_read(metric, method, accumulators)
-    return dict(value) if isinstance(value, collections.OrderedDict) else value
-
-
-# Outside of `jit`, one program in place of one for each operation.
+# Outside of `jit`, one program in place of one for each operation. It is given leaves: to take a
+# large state apart a second time would cost as much as the program.
 @functools.partial(jax.jit, static_argnames=("metric", "method"), inline=True)
-def _compiled_read(metric: AbstractMetric[Any], method: str, accumulators: Any) -> Any:
+def _compiled_read(metric: AbstractMetric[Any], method: str, leaves: list[Array]) -> Any:
+    tree, _ = _kind_of_state(metric)
+    accumulators = accumulators_of(jax.tree.unflatten(tree, leaves))
     return _in_order(getattr(metric, method)(accumulators))
 
 
@@ -480,6 +486,18 @@ def labels_of(metric: AbstractMetric[Any]) -> Any:
 def _empty(metric: AbstractMetric[Any]) -> Any:
     """The shapes and dtypes of a state."""
     return jax.eval_shape(metric.init)
+
+
+@functools.lru_cache
+def _kind_of_state(metric: AbstractMetric[Any]) -> tuple[Any, list[Any]]:
+    """The tree of a state, and the shapes and dtypes of its arrays."""
+    leaves, tree = jax.tree.flatten(_empty(metric))
+    return tree, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def _kind_of_array(leaf: Any) -> Any:
+    """The shape and dtype of a JAX array; None for all else."""
+    return (leaf.shape, leaf.dtype) if isinstance(leaf, jax.Array) else None
 
 
 def standard_error_from(covariance: Float32[Array, "..."]) -> Float32[Array, "..."]:

@@ -32,7 +32,8 @@ class MovingAverage(AbstractWrapper):
     **Inputs** of `observe`, `update` and `forward`: those of the metric. `forward` gives the moving
     average.
 
-    **Result:** as that of the metric, in float32; NaN where no batch had a value.
+    **Result:** float32, of the shape of the metric's value (`[component?]` for a mean); NaN where
+    no batch had a value.
 
     **Arguments:**
 
@@ -68,7 +69,7 @@ class MovingAverage(AbstractWrapper):
     def __check_init__(self) -> None:
         check_between("decay", self.decay, 0.0, 1.0)
         if self.decay == 1:
-            raise ValueError("decay: expected less than 1, got 1. MeanOf and others are plain means.")
+            raise ValueError("decay: expected less than 1, got 1, with which nothing decays.")
 
     def _init(self) -> Wrapped:
         return Wrapped(_Averages.empty(self.metric, float(self.decay)))

@@ -101,9 +101,7 @@ class PerComponent(AbstractMetric[Any]):
     def _init(self) -> Any:
         return self.metric.init()
 
-    def _forward(
-        self, state: Any, observation: Any, axis_name: AxisName | None
-    ) -> tuple[Any, Any]:
+    def _forward(self, state: Any, observation: Any, axis_name: AxisName | None) -> tuple[Any, Any]:
         return self.metric._forward(state, observation, axis_name)
 
     def _reset(self, state: Any) -> Any:

@@ -5,8 +5,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-import equinox as eqx
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -18,7 +16,7 @@ def public(method: Method) -> Method:
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not (args and isinstance(args[0], eqx.Module)):
+        if not (args and hasattr(type(args[0]), method.__name__)):
             raise TypeError(
                 f"{method.__name__}: called on a class. Make an instance of the metric first, such "
                 f"as metric = L0Norm(), and call metric.{method.__name__}(...)."

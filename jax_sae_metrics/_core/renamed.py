@@ -16,9 +16,10 @@ from .wrapper import AbstractWrapper, Wrapped
 class Renamed(AbstractWrapper):
     """A metric that reads some of its inputs under other names.
 
-    For example, a transcoder reads one place of a model and writes another: its `decoded_activations`
-    are compared with `target_activations`, and not with `source_activations`. In one collection, a
-    metric and its renamed twin can read different inputs. What both read is still read once.
+    For example, a transcoder reads one place of a model and writes another: its
+    `decoded_activations` are compared with `target_activations`, and not with `source_activations`.
+    In one collection, a metric and its renamed twin can read different inputs. What both read is
+    still read once.
 
     **Inputs** of `observe`, `update` and `forward`: those of the metric, by their new names.
 
@@ -30,8 +31,8 @@ class Renamed(AbstractWrapper):
     - a keyword for each renamed input: the metric's name for it, and the new name. The name of a
         mask may be changed too.
 
-    **Raises:** `TypeError` if `metric` is none, or without a name, `ValueError` for a name that is not
-    a string or is empty.
+    **Raises:** `TypeError` if `metric` is none, or without a name, `ValueError` for a name that is
+    not a string or is empty.
 
     !!! Example
 
@@ -70,9 +71,7 @@ class Renamed(AbstractWrapper):
     def _observe(self, batch: Batch) -> Any:
         return self.metric._ask(batch.inputs.renamed(dict(self.names)))
 
-    def _forward(
-        self, state: Any, observation: Any, axis_name: AxisName | None
-    ) -> tuple[Any, Any]:
+    def _forward(self, state: Any, observation: Any, axis_name: AxisName | None) -> tuple[Any, Any]:
         both = self.metric._forward(_inner(state), _inner(observation), axis_name)
         updated, read = (State(self._counted_by, Wrapped(inner)) for inner in both)
         return updated, read

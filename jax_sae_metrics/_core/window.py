@@ -125,9 +125,8 @@ class _Ring(AbstractAccumulator):
 
     def merge(self, later: "_Ring") -> "_Ring":
         """The latest parts of both."""
-        parts, num_updates = jax.tree.map(
-            lambda mine, theirs: jnp.concatenate([mine, theirs]), self._in_order(), later._in_order()
-        )
+        mine, theirs = self._in_order(), later._in_order()
+        parts, num_updates = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), mine, theirs)
         # Those that are empty first, all others in order.
         latest = jnp.argsort(num_updates > 0, stable=True)[len(self.num_updates) :]
         parts, num_updates = jax.tree.map(lambda leaf: leaf[latest], (parts, num_updates))
@@ -140,9 +139,7 @@ class _Ring(AbstractAccumulator):
         def reduce(part: Any) -> Any:
             return map_nodes(AbstractAccumulator, lambda one: one.all_reduce(axis_name), part)
 
-        return self._with(
-            jax.vmap(reduce)(parts), lax.pmax(num_updates, axis_name), self._last
-        )
+        return self._with(jax.vmap(reduce)(parts), lax.pmax(num_updates, axis_name), self._last)
 
     def merged(self) -> Any:
         """The accumulators of all parts together."""
@@ -152,8 +149,8 @@ class _Ring(AbstractAccumulator):
             together = map_nodes(AbstractAccumulator, lambda a, b: a.merge(b), earlier, later)
             return together, None
 
-        oldest, later = (jax.tree.map(lambda leaf, at=at: leaf[at], parts) for at in (0, slice(1, None)))
-        return accumulators_of(lax.scan(merge, oldest, later)[0])
+        oldest, others = (jax.tree.map(cut, parts) for cut in (lambda x: x[0], lambda x: x[1:]))
+        return accumulators_of(lax.scan(merge, oldest, others)[0])
 
     @property
     def _last(self) -> Int32[Array, ""]:

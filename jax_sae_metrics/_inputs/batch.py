@@ -130,10 +130,14 @@ class Batch:
 
     @property
     def learned_activations(self) -> AbstractActivations:
-        """`learned_activations`: an array `[*batch, component?, learned_feature]`, or its entries."""
+        """`learned_activations`, `[*batch, component?, learned_feature]`, or their entries."""
         given = self.inputs.get(self.inputs.actual("learned_activations"))
-        make = {TopKActivations: self._top_k, SparseActivations: self._sparse}
-        return self._shared(("learned_activations",), make.get(type(given), self._dense))
+        make: Callable[..., AbstractActivations] = self._dense
+        if isinstance(given, TopKActivations):
+            make = self._top_k
+        elif isinstance(given, SparseActivations):
+            make = self._sparse
+        return self._shared(("learned_activations",), make)
 
     def has(self, name: str) -> bool:
         """Whether the named input was given."""

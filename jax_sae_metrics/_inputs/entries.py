@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int32, Shaped
+from jaxtyping import Array, Float, Int32, Shaped
 
 from .._accumulator import At, Scattered, VectorRecord, scatter_add, take
 from .._arrays import unsharded
@@ -21,7 +21,6 @@ from .._reductions import (
     values_of,
 )
 from .activations import AbstractActivations, as_record
-from .items import Items
 
 # What a function must be at 0, so that entries that are left out change no result.
 _AT_ZERO = {
@@ -76,7 +75,7 @@ class AbstractEntries(AbstractActivations):
         prompts = lax.broadcasted_iota(jnp.int32, self.items.full_shape, 0)
         happened = _flat(self._values(reduction))
         places = (_flat(self.of_vectors(prompts)), *self._at())
-        places = [jnp.where(happened, place, _NOWHERE) for place in places]
+        places = tuple(jnp.where(happened, place, _NOWHERE) for place in places)
         # What is in order has each prompt's entries of a feature side by side: they count once.
         places = lax.sort(places, num_keys=len(places))
         is_new = [jnp.diff(place, prepend=jnp.int32(-1)) != 0 for place in places]

@@ -1,6 +1,7 @@
 """Learned activations given by all entries that are not zero, in one flat list."""
 
 import math
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
@@ -99,4 +100,3 @@ class SparseActivations(eqx.Module):
         """Where both indices name something, and an entry is not padding."""
         is_vector = is_index(self.vector_indices, math.prod(self.shape[:-1]))
         return is_vector & is_index(self.feature_indices, self.num_learned_features)
-

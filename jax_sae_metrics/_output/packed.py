@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, UInt32
 
@@ -37,7 +36,7 @@ class Packed(NamedTuple):
     def _named(
         self, metric: AbstractMetric[Any], prefix: str, separator: str
     ) -> Iterator[tuple[str, float]]:
-        axes, rest = axes_of_results(metric), np.asarray(self.words)
+        axes, rest = axes_of_results(metric), jax.device_get(self.words)
         for (result, suffix), numbers in self.shapes.items():
             num_words = numbers.size * numbers.dtype.itemsize // rest.itemsize
             words, rest = rest[:num_words], rest[num_words:]

@@ -97,8 +97,8 @@ def near_mean(
 
 
 def _rows(
-    array: Float[Array, "item *#component feature"], items: Int32[Array, "row *component"]
-) -> Float[Array, "row *component feature"]:
+    array: Float[Array, "item *#component feature"], items: Int32[Array, "*row_and_component"]
+) -> Float[Array, "*row_and_component feature"]:
     """The rows of these items, for each component."""
     if array.shape[1:-1] != items.shape[1:]:
         return jnp.take(array[:, 0], items, axis=0, mode="clip")

@@ -1,13 +1,12 @@
 """What fires: the one rule of all metrics of firing."""
 
+import abc
 from typing import TypeVar
-
-import equinox as eqx
 
 from ..._configuration import check_between, check_flag
 from ..._core import AbstractMetric
 from ..._reductions import Function
-from .functions_of_entries import AbsoluteAbove, Above
+from .functions_of_entries import Above, AbsoluteAbove
 
 Accumulators = TypeVar("Accumulators")
 
@@ -15,11 +14,18 @@ Accumulators = TypeVar("Accumulators")
 class AbstractFiring(AbstractMetric[Accumulators]):
     """A metric in which a feature fires where its activation is greater than a threshold.
 
-    With `absolute`, its absolute value is compared. No array of absolute values is made.
+    No array of absolute values is made, and no array of what fires.
     """
 
-    threshold: eqx.AbstractVar[float]
-    absolute: eqx.AbstractVar[bool]
+    @property
+    @abc.abstractmethod
+    def threshold(self) -> float:
+        """A feature fires where its activation is greater than this."""
+
+    @property
+    @abc.abstractmethod
+    def absolute(self) -> bool:
+        """Whether its absolute value is compared."""
 
     def __check_init__(self) -> None:
         check_between("threshold", self.threshold, 0.0)

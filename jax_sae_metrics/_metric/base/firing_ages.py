@@ -75,9 +75,7 @@ class AbstractFiringAges(AbstractFiring[FiringAges]):
         state = self._check(state)
         return state.accumulators.last_fired.age()
 
-    def mark_fired(
-        self, state: State[FiringAges], features: ArrayLike
-    ) -> State[FiringAges]:
+    def mark_fired(self, state: State[FiringAges], features: ArrayLike) -> State[FiringAges]:
         """Return a state in which these features fired at the last token, whether they did or not.
 
         Use it for features that were resampled: they then get as much time as any other.

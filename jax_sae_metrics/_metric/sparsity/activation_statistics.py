@@ -14,7 +14,7 @@ from ..._accumulator import Count, Maximum, Total
 from ..._arrays import ratio
 from ..._configuration import as_tuple, check_between, check_in_order
 from ..._inputs import Batch
-from ..base import AbstractFiring, Above, square, standard_error_of_mean
+from ..base import Above, AbstractFiring, square, standard_error_of_mean
 
 
 class _ActivationStatisticsState(eqx.Module):
