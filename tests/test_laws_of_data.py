@@ -19,14 +19,14 @@ from subjects import (
     accumulators,
     assert_same,
     assert_same_type,
-    few_and_each_alone,
+    few_and_all_together,
 )
 
 # Of these, one batch says nothing.
 RUNNING = {"DeadFeatures", "DeadFeatureFraction", "MovingAverage", "Window"}
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_forward_gives_the_batch_and_update_the_whole(subject):
     metric = subject.build()
     state = metric.update(metric.init(), **subject.inputs(seed=1))
@@ -41,7 +41,7 @@ def test_forward_gives_the_batch_and_update_the_whole(subject):
     subject.assert_same_value(metric.compute(after), whole)
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_merge_is_associative_and_has_the_empty_state_as_neutral(subject):
     metric = subject.build()
     a, b, c = (metric.update(metric.init(), **subject.inputs(seed=seed)) for seed in range(3))
@@ -58,7 +58,7 @@ def is_made_of_sums(case):
     return all(isinstance(a, jsm.Count | jsm.Total) for a in accumulators(state))
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_observations_are_plain_arrays_that_sum_over_micro_batches(subject):
     subject = subject.where(is_made_of_sums)
     metric = subject.build()
@@ -105,7 +105,7 @@ def test_any_split_and_mask_give_the_same_as_the_whole(subject, data):
     assert_any_split_and_mask_give_the_same_as_the_whole(subject, data)
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_nothing_seen_is_nan_for_ratios_and_zero_for_counts(subject):
     metric = subject.build()
     for case, value in subject.values(metric.compute(metric.init())):
@@ -114,7 +114,7 @@ def test_nothing_seen_is_nan_for_ratios_and_zero_for_counts(subject):
             np.testing.assert_array_equal(of_nothing, wanted, err_msg=case.name)
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_an_empty_batch_adds_nothing(subject):
     metric = subject.build()
     constants, (batch,) = split(subject.inputs())

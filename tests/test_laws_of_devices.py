@@ -19,7 +19,6 @@ from subjects import (
     assert_same,
     assert_same_type,
     few_and_all_together,
-    few_and_each_alone,
 )
 
 
@@ -32,7 +31,7 @@ def test_the_few_have_a_state_of_each_kind():
     assert len(few) == len(OF_EACH_STATE)
 
 
-@few_and_each_alone
+@few_and_all_together
 @pytest.mark.parametrize("spec", [P(), P(None, "model")], ids=["replicated", "features sharded"])
 def test_update_keeps_the_sharding_of_the_state(subject, spec):
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
@@ -105,7 +104,7 @@ def test_several_mesh_axes_reduce_together(subject):
             assert_same(case, of_reduced, want, case.ordered)
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_an_explicit_mesh_needs_no_context(subject):
     """`jax.make_mesh` makes explicit meshes; arrays placed on one carry it with them."""
     metric = subject.build()

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from metric_cases import ALL_CASES
-from subjects import COMPONENTS, assert_same_type, few_and_each_alone
+from subjects import COMPONENTS, assert_same_type, few_and_all_together, few_and_each_alone
 
 
 @few_and_each_alone
@@ -18,7 +18,7 @@ def test_update_keeps_the_type_of_the_state(subject):
         assert_same_type(metric.init(), update(metric.init(), **subject.inputs()))
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_traces_once_over_a_hundred_steps(subject):
     metric = subject.build()
 
@@ -34,7 +34,7 @@ def test_traces_once_over_a_hundred_steps(subject):
         state = step(subject.build(), state, inputs)
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_a_configuration_is_a_leafless_jit_argument(subject):
     metric = subject.build()
     assert jax.tree.leaves(metric) == []
@@ -61,7 +61,7 @@ def test_a_configuration_hashes_compares_pickles_and_prints(case):
     assert {metric: "found"}[same] == "found"
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_bound_methods_are_jitted_directly(subject):
     metric = subject.build()
     state = jax.jit(metric.update)(jax.jit(metric.init)(), **subject.inputs())
@@ -69,7 +69,7 @@ def test_bound_methods_are_jitted_directly(subject):
     subject.assert_same_value(value, metric.compute(state))
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_donation_works_from_the_first_step(subject):
     metric = subject.build()
     state = metric.init()

@@ -15,7 +15,7 @@ import jax_sae_metrics as jsm
 from learned_activations import top_k_form
 from metric_case import NUM_LEARNED_FEATURES
 from metric_cases import DEFAULT_CASES
-from subjects import few_and_each_alone
+from subjects import few_and_all_together
 
 FEATURES = 6
 # (the state's metric, another configuration of it): what they count differs.
@@ -171,7 +171,7 @@ def in_every_call(metric, inputs):
     return calls
 
 
-@few_and_each_alone
+@few_and_all_together
 def test_a_state_of_numpy_arrays_is_as_good(subject):
     metric, inputs = subject.build(), subject.inputs()
     state = jax.jit(metric.update)(metric.init(), **inputs)
