@@ -12,6 +12,8 @@ from ._accumulator import (
     MomentsRecord as MomentsRecord,
     RatioOfSums as RatioOfSums,
     RatioOfSumsRecord as RatioOfSumsRecord,
+    TopExamples as TopExamples,
+    TopExamplesRecord as TopExamplesRecord,
     Total as Total,
     VectorBuffer as VectorBuffer,
     VectorRecord as VectorRecord,
@@ -34,6 +36,7 @@ from ._dictionary import (
     best_matching_features as best_matching_features,
     effective_rank as effective_rank,
     encoder_decoder_cosine_similarity as encoder_decoder_cosine_similarity,
+    feature_reappearance as feature_reappearance,
     feature_uniqueness as feature_uniqueness,
     max_cosine_similarity as max_cosine_similarity,
     mean_correlation_coefficient as mean_correlation_coefficient,
@@ -58,6 +61,11 @@ from ._metric.fidelity import (
     PerplexityWithReconstruction as PerplexityWithReconstruction,
     ReconstructionScore as ReconstructionScore,
     TopOneAgreement as TopOneAgreement,
+)
+from ._metric.named_inputs import (
+    MaxOf as MaxOf,
+    MeanOf as MeanOf,
+    MinOf as MinOf,
 )
 from ._metric.reconstruction import (
     CosineSimilarity as CosineSimilarity,
@@ -90,6 +98,7 @@ from ._metric.sparsity import (
     NeuronActivity as NeuronActivity,
     NeuronFiredCount as NeuronFiredCount,
     NormalizedL1 as NormalizedL1,
+    TopActivatingExamples as TopActivatingExamples,
     capacities as capacities,
     l1_absolute_loss as l1_absolute_loss,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 import jax_sae_metrics as jsm
-from metric_case import LEARNED, NUM_LEARNED_FEATURES, MetricCase
+from metric_case import IDS, LEARNED, NUM_LEARNED_FEATURES, MetricCase
 
 QUANTILES = (0.0, 0.05, 0.5, 0.9, 1.0)
 EDGES = (0.1, 0.5, 1.0, 2.0)
@@ -72,6 +72,15 @@ def dead_features(learned_activations, after_tokens=AFTER_TOKENS):
     # Read backwards, the first firing is the last one.
     ages = np.array([np.argmax([*(f[::-1] > 0), True]) for f in learned_activations.T])
     return (ages >= np.array(after_tokens)[..., None]).sum(-1)
+
+
+def top_activating_examples(learned_activations, example_ids, num_examples=5):
+    found = []
+    for activations in learned_activations.T:
+        some = [pair for pair in zip(-activations, example_ids, strict=True) if pair[0] < 0]
+        found.append((sorted(some) + [(np.inf, -1)] * num_examples)[:num_examples])
+    negated, ids = np.moveaxis(np.array(found), -1, 0)
+    return {"activations": -negated, "example_ids": ids}
 
 
 NOTHING_OF_DENSITIES = {
@@ -187,6 +196,14 @@ CASES = [
         dead_features,
         0,
         skips=("all_reduce",),  # devices went side by side: see test_last_seen.py
+    ),
+    MetricCase(
+        "TopActivatingExamples",
+        lambda c: jsm.TopActivatingExamples(NUM_LEARNED_FEATURES, 5, c),
+        (*LEARNED, *IDS),
+        top_activating_examples,
+        {"activations": -np.inf, "example_ids": -1},
+        skips=("grad",),  # of integers there is none
     ),
     MetricCase(
         "DeadFeatureFraction",

@@ -25,6 +25,9 @@ DEFINITIONS = {
     "scalar_mean": lambda x, y: 1 - ((x - y) ** 2).mean() / x.var(),
     "total_variance": lambda x, y: 1 - (x - y).var() / x.var(),
     "per_dimension_mean": lambda x, y: np.mean(1 - ((x - y) ** 2).mean(0) / x.var(0)),
+    "squared_correlation": lambda x, y: np.mean(
+        [np.corrcoef(*pair)[0, 1] ** 2 for pair in zip(x.T, y.T, strict=True)]
+    ),
 }
 
 # A few units in the last place of what is subtracted from 1, however close the result is to 0.

@@ -85,6 +85,11 @@ PARTS = {
         RECONSTRUCTION,
         lambda x, y, mask: (squared(y), (x * y).sum(-1)),
     ),
+    "MeanOf": (
+        lambda c, **options: jsm.MeanOf("source_model_loss", c, **options),
+        LOSSES[:1],
+        lambda clean, mask: (clean,),
+    ),
     "LossIncrease": (
         jsm.LossIncrease,
         LOSSES[:2],

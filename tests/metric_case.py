@@ -29,6 +29,7 @@ LOSS_OF_MEANS = ("source_model_loss_with_mean_ablation",)
 LOGITS = ("source_logits", "logits_with_reconstruction", "logits_with_zero_ablation")
 LOGITS_OF_MEANS = ("logits_with_mean_ablation",)
 NORMS = ("decoder_norms",)
+IDS = ("example_ids",)
 
 # The axes of each input after the batch and component axes.
 SIZES = (
@@ -36,11 +37,14 @@ SIZES = (
     | dict.fromkeys(RECONSTRUCTION, (NUM_INPUT_FEATURES,))
     | dict.fromkeys(LOSSES + LOSS_OF_MEANS, ())
     | dict.fromkeys(LOGITS + LOGITS_OF_MEANS, (VOCAB_SIZE,))
+    | dict.fromkeys(IDS, ())
 )
 PER_LEARNED_FEATURE = frozenset(LEARNED + TRUE + NORMS)
 PER_ITEM = frozenset(LOSSES + LOSS_OF_MEANS + LOGITS + LOGITS_OF_MEANS)
 # Without batch axes: these are not cut into batches, spread over devices or masked.
 UNBATCHED = frozenset(NORMS)
+# Without a component axis, and not of a floating dtype.
+INTEGERS = frozenset(IDS)
 
 Oracle = Callable[..., Any]
 
@@ -97,7 +101,7 @@ class MetricCase:
 def draw_inputs(
     names: Iterable[str], shape: tuple[int, ...], num_components: int | None, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Float32 arrays by name, each the same whatever else is drawn.
+    """Arrays by name, float32 but for `INTEGERS`, each the same whatever else is drawn.
 
     Learned activations are signed and sparse, and the last of them never fires.
     """
@@ -106,6 +110,9 @@ def draw_inputs(
     for name in names:
         batch, batch_seed = ((), 0) if name in UNBATCHED else (shape, seed)
         rng = np.random.default_rng((batch_seed, list(SIZES).index(name)))
+        if name in INTEGERS:
+            inputs[name] = rng.integers(0, 2**31, size=batch, dtype=np.int32)
+            continue
         values = rng.normal(size=(*batch, *components, *SIZES[name]))
         if name == "decoded_activations":
             # Close to the source: where products cancel, float32 has no digits to compare.
@@ -179,7 +186,10 @@ def _of_component(case: MetricCase, batch: dict[str, Any], component: int | None
     """The case's inputs in float64, and the mask over the batch axes, of one component."""
     arrays = {name: np.asarray(batch[name], np.float64) for name in case.inputs}
     if component is not None:
-        arrays = {n: a.take(component, axis=-1 - len(SIZES[n])) for n, a in arrays.items()}
+        arrays = {
+            n: a if n in INTEGERS else a.take(component, axis=-1 - len(SIZES[n]))
+            for n, a in arrays.items()
+        }
     name = next(name for name in arrays if name not in UNBATCHED)
     shape = arrays[name].shape[: arrays[name].ndim - len(SIZES[name])]
     mask = np.asarray(batch.get("mask", np.ones(shape, bool)))

@@ -4,6 +4,7 @@ import numpy as np
 
 import cases_activations
 import cases_fidelity
+import cases_named_inputs
 import cases_reconstruction
 import jax_sae_metrics as jsm
 from metric_case import (
@@ -138,6 +139,7 @@ LEAF_CASES = [
     ),
 ]
 LEAF_CASES += cases_activations.CASES + cases_fidelity.CASES + cases_reconstruction.CASES
+LEAF_CASES += cases_named_inputs.CASES
 _BY_NAME = {case.name: case for case in LEAF_CASES}
 
 

@@ -74,6 +74,11 @@ class Case:
 
 
 CASES = [
+    Case(
+        "reappearance",
+        lambda a, b: jsm.feature_reappearance(a, b, threshold=0.5),
+        lambda a, b: largest(cosines(a, b)) >= 0.5,
+    ),
     Case("max", jsm.max_cosine_similarity, lambda w: largest(to_others(w)), 1),
     Case(
         "max absolute",
@@ -98,8 +103,8 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def assert_equal(got, want):
     want = np.asarray(want)
     assert got.shape == want.shape
-    if want.dtype.kind in "iu":
-        assert got.dtype == jnp.int32
+    if want.dtype.kind in "bi":
+        assert got.dtype == (bool if want.dtype == bool else jnp.int32)
         np.testing.assert_array_equal(got, want)
     else:
         assert jnp.issubdtype(got.dtype, jnp.floating)

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from metric_case import UNBATCHED, assert_matches, by_what_they_read, draw_inputs, expected
+from metric_case import (
+    INTEGERS,
+    UNBATCHED,
+    assert_matches,
+    by_what_they_read,
+    draw_inputs,
+    expected,
+)
 from metric_cases import ALL_CASES, DEFAULT_CASES
 from runners import COMPILED_BY_DEFAULT, RUNNERS
 from selection import all_of
@@ -46,10 +53,15 @@ def draw_batches(names, layout, dtype):
     batches = []
     for seed in range(NUM_BATCHES):
         inputs = draw_inputs(names, shape, num_components, seed)
-        batch = {name: jnp.asarray(values, DTYPES[dtype]) for name, values in inputs.items()}
+        batch = {
+            name: jnp.asarray(values, None if name in INTEGERS else DTYPES[dtype])
+            for name, values in inputs.items()
+        }
         mask = draw_mask(shape, num_components, seed)
         if mask is not None:
-            poisoned = {n: poison(v, mask) for n, v in batch.items() if n not in UNBATCHED}
+            poisoned = {
+                n: poison(v, mask) for n, v in batch.items() if n not in UNBATCHED | INTEGERS
+            }
             batch |= poisoned | {"mask": jnp.asarray(mask)}
         batches.append(batch)
     return batches

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from metric_case import UNBATCHED, by_name, draw_inputs, expected
+from metric_case import INTEGERS, UNBATCHED, by_name, draw_inputs, expected
 from metric_cases import LEAF_CASES
 from subjects import own
 
@@ -20,6 +20,7 @@ ANY, SQUARED = (-30, 30), (-16, 16)
 ARE_SQUARES = (-30, 16)
 RANGES_OF_VALUES = {
     "ActivationStatistics": ARE_SQUARES,
+    "ActivationStatistics absolute": ARE_SQUARES,
     "ActivationStatistics threshold": ARE_SQUARES,
     "Capacity": SQUARED,
     "CosineSimilarity": SQUARED,
@@ -27,6 +28,7 @@ RANGES_OF_VALUES = {
     "ExplainedVariance per_dimension_mean": SQUARED,
     "ExplainedVariance residual_variance": SQUARED,
     "ExplainedVariance scalar_mean": SQUARED,
+    "ExplainedVariance squared_correlation": SQUARED,
     "ExplainedVariance total_variance": SQUARED,
     "ExplainedVariance uncentered": SQUARED,
     "FractionVarianceUnexplained": SQUARED,
@@ -67,6 +69,7 @@ RANGES_OF_ERRORS = {
     "L2ReconstructionLoss sum": (2, OF_SQUARES),
     "LegacyExplainedVariance": (0, SQUARED),
     "LossIncrease": (1, OF_NUMBERS),
+    "MeanOf": (1, OF_NUMBERS),
     "ModelLoss": (1, OF_NUMBERS),
     "ModelLoss mean ablation": (1, OF_NUMBERS),
     "NormalizedL1": (0, SQUARED),
@@ -88,9 +91,9 @@ def at_scales(cases):
     inputs = draw_inputs({name for case in cases for name in case.inputs}, SHAPE, None)
     factors = np.array([factor(scale) for scale in SCALES])
     for name, values in inputs.items():
-        times = np.ones_like(factors) if name in UNBATCHED else factors
+        times = np.ones_like(factors) if name in UNBATCHED | INTEGERS else factors
         times = times.reshape(-1, *(1,) * values.ndim)
-        inputs[name] = (times * values.astype(float)).astype(np.float32)
+        inputs[name] = (times * values.astype(float)).astype(values.dtype)
         assert np.isfinite(inputs[name]).all()
     return inputs
 

@@ -51,6 +51,7 @@ WORKED = {
         "scalar_mean": 0.7727273,
         "total_variance": 0.7803030,
         "per_dimension_mean": 0.6875,
+        "squared_correlation": 0.875,
         "unexplained": 0.3125,
         "legacy": 0.75,
         "normalized": 0.375,
@@ -71,6 +72,7 @@ WORKED = {
         "scalar_mean": 0.8181818,
         "total_variance": 0.8181818,
         "per_dimension_mean": 0.875,
+        "squared_correlation": 1,
         "unexplained": 0.2,
         "legacy": 0.8,
         "normalized": 0.15625,
@@ -106,8 +108,9 @@ def test_giving_the_mean_and_being_perfect():
     source = SECOND[0]
     assert_all_close(compute(metrics, (source, source)), dict.fromkeys(DEFINED, 1))
     mean = np.broadcast_to(source.mean(0), source.shape)
-    about_one_mean = {"scalar_mean": 1 / 11, "total_variance": 1 / 11}
-    of_mean = dict.fromkeys(DEFINED, 0) | {"uncentered": 0.5} | about_one_mean
+    others = {"scalar_mean": 1 / 11, "total_variance": 1 / 11, "uncentered": 0.5}
+    # What does not vary has no correlation.
+    of_mean = dict.fromkeys(DEFINED, 0) | others | {"squared_correlation": np.nan}
     assert_all_close(compute(metrics, (source, mean)), of_mean, rtol=1e-6, atol=1e-7)
 
 

@@ -31,6 +31,14 @@ OTHERWISE_COUNTED = {
         jsm.ActivationStatistics(FEATURES, histogram_edges=(1.0,)),
         jsm.ActivationStatistics(FEATURES, histogram_edges=(2.0,)),
     ),
+    "about zero": (
+        jsm.ExplainedVariance(FEATURES),
+        jsm.ExplainedVariance(FEATURES, definition="uncentered"),
+    ),
+    "correlation": (
+        jsm.ExplainedVariance(FEATURES, definition="squared_correlation"),
+        jsm.ExplainedVariance(FEATURES),
+    ),
     "another metric": (jsm.L1AbsoluteLoss(), jsm.LossIncrease()),
     "in a collection": (
         jsm.MetricCollection({"density": jsm.FeatureDensity(FEATURES)}),
@@ -45,7 +53,7 @@ OTHERWISE_COUNTED = {
 OTHERWISE_READ = {
     "definition": (
         jsm.ExplainedVariance(FEATURES),
-        jsm.ExplainedVariance(FEATURES, definition="uncentered"),
+        jsm.ExplainedVariance(FEATURES, definition="residual_variance"),
     ),
     "quantiles": (jsm.L0Histogram(FEATURES), jsm.L0Histogram(FEATURES, quantiles=(0.1,))),
     "ages": (jsm.DeadFeatures(FEATURES), jsm.DeadFeatures(FEATURES, after_tokens=(1, 2))),

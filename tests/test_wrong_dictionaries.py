@@ -13,6 +13,7 @@ TWO = [
     jsm.mean_correlation_coefficient,
     jsm.best_matching_features,
     jsm.feature_uniqueness,
+    jsm.feature_reappearance,
     jsm.encoder_decoder_cosine_similarity,
 ]
 EVERY = [jsm.max_cosine_similarity, jsm.effective_rank, *TWO]
@@ -48,3 +49,9 @@ def test_dictionaries_of_different_widths(function):
 def test_an_encoder_of_another_number_of_features():
     with pytest.raises(ValueError, match=r"encoder and decoder .* got \(4, 3\) and \(1, 3\)"):
         jsm.encoder_decoder_cosine_similarity(matrix, ONE)
+
+
+@pytest.mark.parametrize("threshold", [1.5, -2.0])
+def test_a_cosine_is_at_most_1(threshold):
+    with pytest.raises(ValueError, match="threshold: expected a Python number of at least -1"):
+        jsm.feature_reappearance(matrix, matrix, threshold)

@@ -1,6 +1,11 @@
 from .accumulator import AbstractAccumulator as AbstractAccumulator
 from .added import AbstractRecord as AbstractRecord, combined as combined
-from .at_indices import At as At, scatter_add as scatter_add, take as take
+from .at_indices import (
+    At as At,
+    scatter_add as scatter_add,
+    scatter_set as scatter_set,
+    take as take,
+)
 from .count import Count as Count
 from .last_seen import (
     MAX_AGE as MAX_AGE,
@@ -15,5 +20,10 @@ from .ratio_of_sums import (
     RatioOfSumsRecord as RatioOfSumsRecord,
 )
 from .scattered import Scattered as Scattered, dense as dense
+from .top_examples import (
+    TopExamples as TopExamples,
+    TopExamplesRecord as TopExamplesRecord,
+    largest as largest,
+)
 from .total import Total as Total
 from .vector_buffer import VectorBuffer as VectorBuffer, VectorRecord as VectorRecord

@@ -352,10 +352,15 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     @property
     def _counted_by(self) -> str:
-        """The configuration, without fields that only read a state."""
-        fields = [f for f in dataclasses.fields(self) if not f.metadata.get(ONLY_READS)]
-        settings = (f"{field.name}={_normalised(getattr(self, field.name))!r}" for field in fields)
+        """The configuration, without settings that only read a state."""
+        settings = (f"{name}={_normalised(value)!r}" for name, value in self._counting.items())
         return f"{type(self).__name__}({', '.join(settings)})"
+
+    @property
+    def _counting(self) -> dict[str, Any]:
+        """The settings by name, without those that only read a state."""
+        fields = [f for f in dataclasses.fields(self) if not f.metadata.get(ONLY_READS)]
+        return {field.name: getattr(self, field.name) for field in fields}
 
     def _forward(self, state: Any, observation: Any, axis_name: AxisName | None) -> tuple[Any, Any]:
         """The state with an observation added, and the state that `forward` reads."""

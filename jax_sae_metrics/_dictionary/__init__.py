@@ -3,6 +3,7 @@ from .effective_rank import effective_rank as effective_rank
 from .encoder_decoder_cosine_similarity import (
     encoder_decoder_cosine_similarity as encoder_decoder_cosine_similarity,
 )
+from .feature_reappearance import feature_reappearance as feature_reappearance
 from .feature_uniqueness import feature_uniqueness as feature_uniqueness
 from .max_cosine_similarity import max_cosine_similarity as max_cosine_similarity
 from .mean_correlation_coefficient import (

@@ -14,7 +14,9 @@ from .._accumulator import (
     MaximumRecord,
     MomentsRecord,
     Scattered,
+    TopExamplesRecord,
     VectorRecord,
+    largest,
 )
 from .._arrays import AxisName, Size, at_least_float32, sharded_as, unsharded
 from .._reductions import (
@@ -105,6 +107,15 @@ class AbstractActivations(abc.ABC):
         """
 
     @abc.abstractmethod
+    def largest_per_feature(
+        self, ids: Int32[Array, "*batch"], num_examples: int
+    ) -> TopExamplesRecord:
+        """The largest activations above 0 of unmasked items, and their ids.
+
+        It is found at once, in a separate read.
+        """
+
+    @abc.abstractmethod
     def all_vectors(self) -> VectorRecord:
         """The vectors of the only input, in order, for a `VectorBuffer`."""
 
@@ -148,6 +159,16 @@ class DenseActivations(AbstractActivations):
         in_prompt = jnp.any(happened, axis=1)
         counts = plain_sum(in_prompt, (0,), in_prompt.shape[0])
         return _for_all_components(counts, (*self.items.component_shape, self.num_features))
+
+    def largest_per_feature(
+        self, ids: Int32[Array, "*batch"], num_examples: int
+    ) -> TopExamplesRecord:
+        """The largest activations above 0 of unmasked items, and their ids."""
+        vectors = self.all_vectors()
+        counts = vectors.valid[..., None, :] & (vectors.values > 0)
+        values = jnp.where(counts, vectors.values, jnp.float32(-jnp.inf))
+        ids = jnp.where(counts, unsharded(ids).reshape(-1), jnp.int32(-1))
+        return TopExamplesRecord(*largest([values], [ids], num_examples))
 
     def all_vectors(self) -> VectorRecord:
         """The vectors of the only input, in order, for a `VectorBuffer`."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int32
 
 from .._arrays import (
     AxisName,
@@ -39,6 +39,9 @@ _FEATURES: dict[str, SizedAxis] = {
     "learned_activations": "learned_feature",
     "true_activations": "learned_feature",
 }
+
+
+_MASKS = ("mask", "loss_mask")
 
 
 class Inputs:
@@ -166,6 +169,24 @@ class Batch:
             )
         return constant
 
+    def integers(self, name: str, activations: AbstractActivations) -> Int32[Array, "*batch"]:
+        """The named input, one integer for each place of the batch, whatever the component."""
+        name = self.inputs.actual(name)
+        value = self.inputs.required(name, self.reader)
+        # JAX without x64 would cut them.
+        is_wide = isinstance(value, np.ndarray) and value.dtype in (np.int64, np.uint64)
+        if is_wide and np.any((value < -(2**31)) | (value >= 2**31)):
+            raise ValueError(f"{name}: {self.reader} expects integers that int32 can hold.")
+        integers = as_array(name, value, "an array of integer dtype")
+        if not jnp.issubdtype(integers.dtype, jnp.integer):
+            raise TypeError(f"{name}: expected an integer dtype, got {integers.dtype}.")
+        if integers.shape != activations.items.shape:
+            raise ValueError(
+                f"{name}: {self.reader} expects one integer for each vector, of shape "
+                f"{activations.items.shape} (the batch axes), got {integers.shape}."
+            )
+        return lax.stop_gradient(integers).astype(jnp.int32)
+
     def losses(self, *names: str) -> tuple[Items, tuple[Array, ...]]:
         """The items, and the named losses of each, float32 at least.
 
@@ -181,6 +202,24 @@ class Batch:
         mask of the activations applies.
         """
         return self._per_item(names, "logits", 1, ("mask",))
+
+    def numbers(self, name: str) -> tuple[Items, Array]:
+        """The items, and the named numbers of each, float32 at least.
+
+        The input is `[*items, component?]`, or a scalar or `[component]`: one item, to which no
+        mask applies.
+        """
+        name = self.inputs.actual(name)
+        numbers = at_least_float32(self._array(name))
+        if numbers.ndim == 0:
+            numbers = jnp.broadcast_to(numbers, self._components)
+        shape = numbers.shape[: numbers.ndim - len(self._components)]
+        if numbers.shape[len(shape) :] != self._components:
+            raise ValueError(
+                f"{name}: {self.reader} with num_components={self._num_components} expects a "
+                f"scalar, or a last axis of that size, [*items, component], got {numbers.shape}."
+            )
+        return Items(shape, self._components, self._fitting_mask(name, shape)), numbers
 
     @property
     def _num_components(self) -> int | None:
@@ -326,6 +365,15 @@ class Batch:
         raise ValueError(
             f"{name}: {self.reader} expects a mask of shape {allowed}, got {mask.shape}.{hint}"
         )
+
+    def _fitting_mask(
+        self, of: str, item_shape: tuple[Size, ...]
+    ) -> Bool[Array, "*items_and_component"] | None:
+        """The mask of the shape of the items, `mask` before `loss_mask`; none for one item."""
+        full_shape = (*item_shape, *self._components)
+        given = {n: np.shape(self.inputs.get(self.inputs.actual(n))) for n in _MASKS if self.has(n)}
+        fitting = [n for n, shape in given.items() if shape in (item_shape, full_shape)]
+        return self._mask(of, item_shape, tuple(fitting[:1] or given)) if item_shape else None
 
     def _component_idx(self) -> Bool[Array, " component"] | None:
         """`component_idx` as a mask over components; None where it was not given."""

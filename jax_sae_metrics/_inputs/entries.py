@@ -7,11 +7,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int32, Shaped
 
-from .._accumulator import At, Scattered, VectorRecord, scatter_add, take
-from .._arrays import unsharded
+from .._accumulator import (
+    At,
+    Scattered,
+    TopExamplesRecord,
+    VectorRecord,
+    scatter_add,
+    scatter_set,
+    take,
+)
+from .._arrays import sharded_as, unsharded
 from .._reductions import (
     Function,
     Reduction,
@@ -81,6 +90,28 @@ class AbstractEntries(AbstractActivations):
         is_new = [jnp.diff(place, prepend=jnp.int32(-1)) != 0 for place in places]
         counts = functools.reduce(jnp.logical_or, is_new).astype(jnp.int32)
         return self._scattered(tuple(places[1:]), counts)
+
+    def largest_per_feature(
+        self, ids: Int32[Array, "*batch"], num_examples: int
+    ) -> TopExamplesRecord:
+        """The largest activations above 0 of unmasked items, and their ids."""
+        values = _flat(self._values(Reduction("max_per_feature", _if_positive)))
+        of_vectors = ids.reshape(*ids.shape, *(1 for _ in self.items.component_shape))
+        of_vectors = jnp.broadcast_to(of_vectors, self.items.full_shape, **sharded_as(of_vectors))
+        at = tuple(jnp.where(values > 0, place, _NOWHERE) for place in self._at())
+        keys = (*at, -values, _flat(self.of_vectors(of_vectors)))
+        *places, negated, in_order = lax.sort(keys, num_keys=len(keys))
+        # Entries of one feature are side by side now, the largest first.
+        is_new = [jnp.diff(place, prepend=jnp.int32(-1)) != 0 for place in places]
+        number = lax.iota(jnp.int32, len(in_order))
+        starts = jnp.where(functools.reduce(jnp.logical_or, is_new), number, jnp.int32(0))
+        places.append(number - lax.cummax(starts))
+        shape = (*self.items.component_shape, self.num_features, num_examples)
+        values, found = jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32)
+        return TopExamplesRecord(
+            scatter_set(values, tuple(places), -negated),
+            scatter_set(found, tuple(places), in_order),
+        )
 
     def all_vectors(self) -> VectorRecord:
         """The vectors themselves, zeros included, in order."""
@@ -160,8 +191,12 @@ class AbstractEntries(AbstractActivations):
         return Scattered(at, values, shape, is_maximum)
 
 
+def _if_positive(activation: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.where(activation > 0, activation, jnp.asarray(-jnp.inf, activation.dtype))
+
+
 # Out of range for every feature, component and prompt.
-_NOWHERE = jnp.iinfo(jnp.int32).max
+_NOWHERE = np.int32(2**31 - 1)
 
 
 def _flat(entries: Array) -> Shaped[Array, " entry"]:

@@ -38,7 +38,7 @@ class Items(eqx.Module):
         """
         if per_item.dtype != bool:
             per_item = per_item.astype(jnp.float32)
-        return plain_sum(self.selected(per_item), self._axes, math.prod(self.shape))
+        return plain_sum(self.selected(per_item), self.axes, math.prod(self.shape))
 
     def selected(self, per_item: Shaped[Array, "..."]) -> Shaped[Array, "*item_and_component"]:
         """One number each, for every component, with 0 in place of what is masked out."""
@@ -80,6 +80,11 @@ class Items(eqx.Module):
                 f"{per_item.shape}. `sum_per_vector` asks for one number of each vector."
             )
 
+    def everywhere(self) -> Bool[Array, "*item_and_component"]:
+        """Where items are unmasked."""
+        return jnp.ones(self.full_shape, bool) if self.mask is None else self.mask
+
     @property
-    def _axes(self) -> tuple[int, ...]:
+    def axes(self) -> tuple[int, ...]:
+        """The axes of the items."""
         return tuple(range(len(self.shape)))

@@ -12,6 +12,7 @@ from .functions_of_entries import (
     Above as Above,
     absolute as absolute,
     activity_test as activity_test,
+    decoded as decoded,
     error as error,
     is_nonzero as is_nonzero,
     product as product,

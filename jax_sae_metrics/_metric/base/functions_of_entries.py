@@ -72,6 +72,12 @@ def source(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, 
     return source
 
 
+def decoded(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
+    """The second of two activations."""
+    del source
+    return decoded
+
+
 def error(source: Float[Array, ""], decoded: Float[Array, ""]) -> Float[Array, ""]:
     """The difference."""
     return lax.sub(source, decoded)

@@ -1,19 +1,15 @@
 """How much of the variance of the source activations the reconstruction explains."""
 
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Float32
 
-from ..._accumulator import Moments
-from ..._arrays import ratio
 from ..._configuration import ONLY_READS, check_choice
-from .reconstruction_moments import (
-    AbstractVarianceMetric,
-    ReconstructionMoments,
-    sum_of_squares_about,
-)
+from ..._inputs import Batch
+from ..base import AbstractErrorBars
+from .squared_correlation import SquaredCorrelation
+from .uncentered_variance import UncenteredVariance
+from .variance_of_moments import VarianceOfMoments
 
 _Definition: TypeAlias = Literal[
     "pooled",
@@ -22,10 +18,16 @@ _Definition: TypeAlias = Literal[
     "scalar_mean",
     "total_variance",
     "per_dimension_mean",
+    "squared_correlation",
 ]
+# All others are read from the same moments, and take each other's states.
+_WITH_STATES_OF_THEIR_OWN: dict[str, type[UncenteredVariance] | type[SquaredCorrelation]] = {
+    "uncentered": UncenteredVariance,
+    "squared_correlation": SquaredCorrelation,
+}
 
 
-class ExplainedVariance(AbstractVarianceMetric):
+class ExplainedVariance(AbstractErrorBars[Any]):
     r"""Portion of the variance of the source activations that the reconstruction explains.
 
     With source activations $x$, decoded activations $y$, their difference $r = x - y$ and the mean
@@ -48,6 +50,9 @@ class ExplainedVariance(AbstractVarianceMetric):
     - `"per_dimension_mean"`: the mean over input features of
         $1 - \sum_n r_{nd}^2 \big/ \sum_n (x_{nd} - \bar x_d)^2$. Each has the same weight, however
         little it varies.
+    - `"squared_correlation"`: the mean over input features of the squared Pearson correlation of
+        $x_{nd}$ and $y_{nd}$ over vectors. From 0 to 1, and blind to a wrong scale, sign or bias of
+        each input feature.
 
     Means and deviations are kept as `Moments`: where the mean is 1000 and the standard deviation 1,
     the difference of $E[x^2]$ and $E[x]^2$ is off by 20% in float32. The cut into batches does not
@@ -59,7 +64,8 @@ class ExplainedVariance(AbstractVarianceMetric):
 
     **Result:** float32 `[component?]`, at most 1; NaN where nothing was seen. Where all $x$ are the
     same, there is no variance to explain: NaN if the reconstruction is perfect, minus infinity if
-    it is not. With `"per_dimension_mean"`, one such input feature is enough.
+    it is not. With `"per_dimension_mean"` and `"squared_correlation"`, one such input feature is
+    enough; with the latter, the result is then NaN, also where all $y$ are the same.
 
     `"pooled"` and `"uncentered"` have a `standard_error`, as ratios of sums. In the pooled case,
     squared distances are from the mean of the batch, which takes a read of the source activations
@@ -103,47 +109,45 @@ class ExplainedVariance(AbstractVarianceMetric):
         `uniform_average`, which gives 1 or 0 for a constant dimension. What SAELens calls legacy is
         `LegacyExplainedVariance`. `metrics/explained_variance` of Llamascopium is the pooled value
         of each batch, averaged over batches. Total variance is `explained_variance` of
-        activation-extract, there of one batch. Not offered yet: `var_explained` of saex and fae,
-        the mean squared correlation in one batch.
+        activation-extract, there of one batch. Squared correlation is `var_explained` of saex and
+        fae, there of one batch.
 
         What SAEBench's core evaluation and some older versions of SAELens compute is not offered.
         They subtract a square of means of $x^2$, in units of $x^4$, from a mean of $x^2$. The
         result changes with the scale of the activations and can exceed 1.
     """
 
+    num_input_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
     definition: _Definition = eqx.field(static=True, default="pooled", metadata={ONLY_READS: True})
 
     def __check_init__(self) -> None:
         check_choice("definition", self.definition, get_args(_Definition))
 
-    def _compute(self, state: ReconstructionMoments) -> Float32[Array, "*component"]:
-        if self.definition == "pooled":
-            return 1 - state.fraction_unexplained()
-        errors, deviations = state.squared_errors(), state.squared_deviations()
-        if self.definition == "per_dimension_mean":
-            return 1 - jnp.mean(ratio(errors, deviations), -1)
-        if self.definition == "residual_variance":
-            errors = state.error.sum_of_squares.to_float()
-        elif self.definition == "uncentered":
-            deviations = sum_of_squares_about(state.source, state.source.mean.to_float())
-        else:
-            deviations = _about_mean_of_all_entries(state.source)
-        if self.definition == "total_variance":
-            errors = _about_mean_of_all_entries(state.error)
-        return 1 - ratio(jnp.sum(errors, -1), jnp.sum(deviations, -1))
+    @property
+    def _as_defined(self) -> AbstractErrorBars[Any]:
+        sizes, clusters = (self.num_input_features, self.num_components), self.clusters
+        if self.definition in _WITH_STATES_OF_THEIR_OWN:
+            return _WITH_STATES_OF_THEIR_OWN[self.definition](*sizes, clusters=clusters)
+        return VarianceOfMoments(*sizes, self.definition, clusters=clusters)
 
-    def _covariance(
-        self, state: ReconstructionMoments
-    ) -> Float32[Array, "*component_and_component"] | None:
-        if self.definition == "pooled":
-            return super()._covariance(state)
-        return state.about_zero.covariance() if self.definition == "uncentered" else None
+    @property
+    def _counting(self) -> dict[str, Any]:
+        if self.definition in _WITH_STATES_OF_THEIR_OWN:
+            return super()._counting | {"definition": self.definition}
+        return super()._counting
 
+    def _init(self) -> Any:
+        return self._as_defined._init()
 
-def _about_mean_of_all_entries(moments: Moments) -> Float32[Array, "*component input_feature"]:
-    """Sum of squared distances from one mean for all input features."""
-    mean = moments.mean
-    # Twice, since the first mean of large numbers is not exact.
-    offsets = mean.high - jnp.mean(mean.high, -1, keepdims=True) + mean.low
-    offsets = offsets - jnp.mean(offsets, -1, keepdims=True)
-    return sum_of_squares_about(moments, offsets)
+    def _observe(self, batch: Batch) -> Any:
+        return self._as_defined._observe(batch)
+
+    def _finish(self, found: Any) -> Any:
+        return self._as_defined._finish(found)
+
+    def _compute(self, state: Any) -> Any:
+        return self._as_defined._compute(state)
+
+    def _covariance(self, state: Any) -> Any:
+        return self._as_defined._covariance(state)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Float32
 from ..._accumulator import Moments, RatioOfSums
 from ..._arrays import ratio
 from ..._inputs import AbstractActivations, Batch, Question
-from ..base import AbstractErrorBars, error, source, squared_error, squared_source
+from ..base import AbstractErrorBars, error, source, squared_error
 
 # The portion of the variance that may lie between the means of batches, or between a given mean and
 # the true one. With more, errors over items would be more than 5% off, and errors over texts, which
@@ -21,15 +21,13 @@ _LARGEST_BETWEEN = {"items": 0.08, "prompts": 0.02}
 class ReconstructionMoments(eqx.Module):
     """Moments of the source activations and of the error, and sums over vectors for error bars.
 
-    The numerator of both ratios is the squared error of a vector. The denominator is its squared
-    distance from the mean of its batch or the one that was given (`about_mean`), or from zero
-    (`about_zero`).
+    The numerator of the ratio is the squared error of a vector. The denominator is its squared
+    distance from the mean of its batch, or the one that was given.
     """
 
     source: Moments
     error: Moments
     about_mean: RatioOfSums
-    about_zero: RatioOfSums
 
     def squared_errors(self) -> Float32[Array, "*component input_feature"]:
         """Sum of squared errors over vectors."""
@@ -79,7 +77,6 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
             source=Moments.zeros(shape),
             error=Moments.zeros(shape),
             about_mean=RatioOfSums.zeros(components),
-            about_zero=RatioOfSums.zeros(components),
         )
 
     def _observe(self, batch: Batch) -> Any:
@@ -88,11 +85,7 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
             "source": both.moments_per_feature(source),
             "error": both.moments_per_feature(error),
         }
-        of_vectors = (
-            both.sum_per_vector(squared_error),
-            self._squared_distances(batch, both),
-            both.sum_per_vector(squared_source),
-        )
+        of_vectors = both.sum_per_vector(squared_error), self._squared_distances(batch, both)
         return of_features, both.items, of_vectors
 
     def _squared_distances(self, batch: Batch, both: AbstractActivations) -> Question:
@@ -102,11 +95,8 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
         return both.sum_per_vector(_squared_distance_from, mean)
 
     def _finish(self, found: Any) -> dict[str, Any]:
-        moments, items, (errors, from_mean, from_zero) = found
-        return moments | {
-            "about_mean": self._ratio(items, errors, from_mean),
-            "about_zero": self._ratio(items, errors, from_zero),
-        }
+        moments, items, (errors, from_mean) = found
+        return moments | {"about_mean": self._ratio(items, errors, from_mean)}
 
     def _covariance(
         self, state: ReconstructionMoments

@@ -15,3 +15,4 @@ from .latent_classification import LatentClassification as LatentClassification
 from .neuron_activity import NeuronActivity as NeuronActivity
 from .neuron_fired_count import NeuronFiredCount as NeuronFiredCount
 from .normalized_l1 import NormalizedL1 as NormalizedL1
+from .top_activating_examples import TopActivatingExamples as TopActivatingExamples

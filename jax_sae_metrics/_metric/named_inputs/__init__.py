@@ -1,0 +1,2 @@
+from .extrema import MaxOf as MaxOf, MinOf as MinOf
+from .mean_of import MeanOf as MeanOf

@@ -1,0 +1,48 @@
+"""Squared correlation of source and decoded activations, input feature by input feature."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+from ..._accumulator import Moments
+from ..._arrays import ratio
+from ..._inputs import Batch
+from ..base import AbstractErrorBars, decoded, error, source
+
+
+class CorrelationMoments(eqx.Module):
+    """Moments from which a covariance follows: that of x and y is half of Vx + Vy - V(x - y)."""
+
+    source: Moments
+    decoded: Moments
+    error: Moments
+
+
+class SquaredCorrelation(AbstractErrorBars[CorrelationMoments]):
+    """The mean over input features of the squared correlation over vectors."""
+
+    num_input_features: int = eqx.field(static=True)
+    num_components: int | None = eqx.field(static=True, default=None)
+
+    def _init(self) -> CorrelationMoments:
+        return CorrelationMoments(*(Moments.zeros(self._shape("input_feature")) for _ in range(3)))
+
+    def _observe(self, batch: Batch) -> dict[str, Any]:
+        both = batch.activations("source_activations", "decoded_activations")
+        of_each = {"source": source, "decoded": decoded, "error": error}
+        return {name: both.moments_per_feature(function) for name, function in of_each.items()}
+
+    def _compute(self, state: CorrelationMoments) -> Float32[Array, "*component"]:
+        of_source, of_decoded, of_error = (
+            moments.sum_of_squares for moments in (state.source, state.decoded, state.error)
+        )
+        # The difference first, which cancels where the decoded activations vary little.
+        together = (of_source.high - of_error.high) + (of_source.low - of_error.low)
+        covariance = (together + of_decoded.to_float()) / 2
+        # One after the other: the product of both would overflow.
+        of_source, of_decoded = (
+            ratio(covariance, squares.to_float()) for squares in (of_source, of_decoded)
+        )
+        return jnp.mean(of_source * of_decoded, -1)
