@@ -125,3 +125,25 @@ def test_a_mean_of_fewer_than_two_activations_has_no_standard_error():
     np.testing.assert_allclose(
         metric.standard_error(state)["mean_when_active"], [1, np.nan, np.nan]
     )
+
+
+# Bin edges
+
+
+def test_a_histogram_comes_with_its_edges():
+    """NumPy counts the same in them; of densities, 0 has a bin and 1 is in the last."""
+    rng = np.random.default_rng(0)
+    activations = np.exp2(rng.integers(-9, 9, (40, 4))).astype(np.float32)
+    activations *= rng.random((40, 4)) < np.array([0.0, 0.3, 0.6, 1.0])
+    statistics = jsm.ActivationStatistics(4, threshold=2.0, histogram_edges=(0.5, 4.0, 16.0))
+    for f, histogram in zip(activations.T, run(statistics, activations)["histogram"], strict=True):
+        above, edges = f[f > 2], statistics.bin_edges
+        assert edges.tolist() == [2, 0.5, 4, 16, np.inf]
+        wanted = [np.sum(above < 0.5), *np.histogram(above, edges[1:])[0]]
+        np.testing.assert_array_equal(histogram, wanted)
+    l0 = jsm.L0Histogram(4)
+    wanted, _ = np.histogram(np.count_nonzero(activations, -1), l0.bin_edges)
+    np.testing.assert_array_equal(run(l0, activations)["histogram"], wanted)
+    densities = jsm.FeatureDensityStatistics(4)
+    wanted, _ = np.histogram((activations > 0).mean(0).astype(np.float32), densities.bin_edges)
+    np.testing.assert_array_equal(run(densities, activations)["histogram"], wanted)

@@ -203,3 +203,23 @@ def test_reproduces_saelens(recorded):
     # There, it is the mean of the ratios of the three batches.
     values["relative_reconstruction_bias"] = np.mean(biases)
     assert_all_close(values, {name: expected[name] for name in values}, rtol=1e-5)
+
+
+def test_each_component_has_a_coefficient_of_its_own():
+    inputs = {
+        "source_activations": jnp.zeros((5, 2, 3)),
+        "learned_activations": jnp.ones((5, 2, 4)),
+        "decoded_activations": jnp.ones((5, 2, 3)),
+    }
+    metric = jsm.SparseAutoencoderLoss((0.5, 0.0), num_components=2)
+    np.testing.assert_allclose(
+        metric.compute(metric.update(metric.init(), **inputs)), [1 + 0.5 * 4, 1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "num_components"), [((0.5,), 2), ((0.5, 0.1), None), ((0.5, -0.1), 2)]
+)
+def test_coefficients_are_one_for_each_component(coefficients, num_components):
+    with pytest.raises(ValueError, match="l1_coefficient: expected"):
+        jsm.SparseAutoencoderLoss(coefficients, num_components)

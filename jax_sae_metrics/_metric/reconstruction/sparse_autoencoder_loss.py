@@ -3,10 +3,12 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from ..._configuration import check_between
+from ..._arrays import sharded_as
+from ..._configuration import as_tuple, check_between
 from ..._inputs import Batch, SparseActivations, TopKActivations
 from ..base import AbstractMean, absolute, squared_error
 from ..sparsity.l1_absolute_loss import l1_absolute_loss
@@ -74,14 +76,14 @@ class SparseAutoencoderLoss(AbstractMean):
 
     **Arguments:**
 
-    - `l1_coefficient`: $\lambda$, at least 0. It has no default: the torch version's 0.001 suits
-        no data in particular.
+    - `l1_coefficient`: $\lambda$, at least 0, or one for each component: a sweep in one run. It
+        has no default: the torch version's 0.001 suits no data in particular.
     - `num_components`: size of the component axis; `None` if there is none.
     - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
         the first batch axis.
 
-    **Raises:** `ValueError` for a negative coefficient or a `num_components` that is not a positive
-    integer or `None`.
+    **Raises:** `ValueError` for a negative coefficient, coefficients that are not one for each
+    component, or a `num_components` that is not a positive integer or `None`.
 
     !!! Example
 
@@ -98,11 +100,20 @@ class SparseAutoencoderLoss(AbstractMean):
         1.04
     """
 
-    l1_coefficient: float = eqx.field(static=True)
+    l1_coefficient: float | tuple[float, ...] = eqx.field(static=True, converter=as_tuple)
     num_components: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        check_between("l1_coefficient", self.l1_coefficient, 0.0)
+        if not isinstance(self.l1_coefficient, tuple):
+            check_between("l1_coefficient", self.l1_coefficient, 0.0)
+            return
+        for coefficient in self.l1_coefficient:
+            check_between("l1_coefficient", coefficient, 0.0)
+        if len(self.l1_coefficient) != self.num_components:
+            raise ValueError(
+                f"l1_coefficient: expected one number, or one for each of {self.num_components} "
+                f"components, got {len(self.l1_coefficient)}."
+            )
 
     def _observe(self, batch: Batch) -> Any:
         both = batch.activations("source_activations", "decoded_activations")
@@ -110,4 +121,7 @@ class SparseAutoencoderLoss(AbstractMean):
         return both.items, both.sum_per_vector(squared_error), both.num_features, l1
 
     def _of_each(self, errors: Array, num_features: int, l1: Array) -> Array:
-        return errors / num_features + self.l1_coefficient * l1
+        coefficients = jnp.asarray(self.l1_coefficient, l1.dtype)
+        return (
+            errors / num_features + jnp.broadcast_to(coefficients, l1.shape, **sharded_as(l1)) * l1
+        )

@@ -28,7 +28,8 @@ class FeatureDensityStatistics(AbstractFiringMetric):
 
     **Result:** a dictionary of
 
-    - `"histogram"`: integer `[component?, bin]`, the number of features in each of 18 bins: those
+    - `"histogram"`: integer `[component?, bin]`, the number of features in each of 18 bins
+        (`bin_edges`): those
         that never fired, those with $0 < d_i < 10^{-8}$, and then half a decade each,
         $10^{-8 + k/2} \le d_i < 10^{-7.5 + k/2}$ for $k$ from 0 to 15, the last with $d_i = 1$.
     - `"above_1e-1"`, `"above_1e-2"`: integer `[component?]`, the number of features with a density
@@ -77,6 +78,15 @@ class FeatureDensityStatistics(AbstractFiringMetric):
     threshold: float = eqx.field(static=True, default=0.0)
     absolute: bool = eqx.field(static=True, default=False)
     _axes: ClassVar = {"histogram": ("bin",)}
+
+    @property
+    def bin_edges(self) -> np.ndarray:
+        """Where bins begin, as densities, and 1: one number more than there are bins.
+
+        The first bin holds density 0 alone. All others hold the lower edge and not the upper one,
+        except for the last, which holds 1 too.
+        """
+        return np.append(_BIN_STARTS, np.float32(1))
 
     def _compute(self, state: FiringCounts) -> dict[str, Array]:
         fired, num_vectors = state.floats()

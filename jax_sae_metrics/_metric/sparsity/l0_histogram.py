@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Int32
 
@@ -41,8 +42,8 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
     **Result:** a dictionary of
 
     - `"histogram"`: integer `[component?, num_learned_features + 1]`, the number of vectors with
-        0, 1, ... nonzero activations: int64 under x64, else int32, saturating at its largest value.
-        0 where nothing was seen.
+        0, 1, ... nonzero activations (`bin_edges`): int64 under x64, else int32, saturating at its
+        largest value. 0 where nothing was seen.
     - `"quantiles"`: float32 `[component?, quantile]`, in features; NaN where nothing was seen.
 
     **Arguments:**
@@ -85,6 +86,11 @@ class L0Histogram(AbstractMetric[_L0HistogramState]):
     )
 
     _axes: ClassVar = {"histogram": ("bin",), "quantiles": ("quantiles",)}
+
+    @property
+    def bin_edges(self) -> np.ndarray:
+        """0, 1, ..., one number more than there are bins: bin $l$ holds $l$ alone."""
+        return np.arange(self.num_learned_features + 2, dtype=np.float32)
 
     def __check_init__(self) -> None:
         check_in_order("quantiles", self.quantiles)
