@@ -1,4 +1,56 @@
-"""Pure functional metrics for sparse autoencoders in JAX."""
+"""Pure functional metrics for sparse autoencoders in JAX.
+
+A metric has pure functions: `init`, `update(state, **inputs)` and `compute(state)`, and others
+derived from them; see `help(jax_sae_metrics.AbstractMetric)`. `help` of a name gives its formula,
+shapes, errors and source.
+
+Reconstruction of the source activations:
+    ExplainedVariance, FractionVarianceUnexplained, LegacyExplainedVariance, L2ReconstructionLoss,
+    NormalizedMSE, CosineSimilarity, L2Norm, L2NormRatio, RelativeReconstructionBias,
+    OutlierSeverity, SparseAutoencoderLoss
+
+Sparsity, density and death of learned features:
+    L0Norm, L0Histogram, L1AbsoluteLoss, NormalizedL1, HoyerSparsity, FeatureDensity,
+    FeatureDensityStatistics, NeuronFiredCount, NeuronActivity, DeadFeatures, DeadFeatureFraction,
+    ActivationStatistics, TopActivatingExamples, ConsistentActivationHeuristic, Capacity,
+    LatentClassification
+
+Fidelity of the model:
+    ReconstructionScore, LossIncrease, ModelLoss, PerplexityWithReconstruction, KLDivergenceScore,
+    TopOneAgreement
+
+Any other input, by its name:
+    MeanOf, MaxOf, MinOf
+
+Several metrics as one, and metrics of a metric:
+    training_metrics, evaluation_metrics, MetricCollection, PerComponent, MovingAverage, Window,
+    Renamed, difference
+
+Numbers for loggers:
+    scalars, histograms, AsyncScalars
+
+In the state of an optax optimizer:
+    track, TrackState
+
+Losses to train with:
+    l1_absolute_loss, l2_reconstruction_loss, sparse_autoencoder_loss
+
+Functions of decoder weights, and of a matrix of features:
+    max_cosine_similarity, encoder_decoder_cosine_similarity, mean_max_cosine_similarity,
+    mean_correlation_coefficient, feature_uniqueness, feature_reappearance, best_matching_features,
+    effective_rank, capacities
+
+Inputs:
+    TopKActivations, SparseActivations, next_token_mask
+
+For a metric of your own:
+    AbstractMetric, AbstractMean, Batch, AbstractActivations, Items, Question, State, Observation
+
+Accumulators, of which states are made, and records, which batches add to them:
+    AbstractAccumulator, Count, Total, Moments, RatioOfSums, Maximum, LastSeen, TopExamples,
+    VectorBuffer, AbstractRecord, MomentsRecord, RatioOfSumsRecord, MaximumRecord, LastSeenRecord,
+    TopExamplesRecord, VectorRecord
+"""
 
 from ._accumulator import (
     AbstractAccumulator as AbstractAccumulator,

@@ -43,6 +43,12 @@ def test_every_public_name_is_on_the_api_pages_exactly_once():
     assert collections.Counter(directives) == collections.Counter(list(PUBLIC))
 
 
+def test_help_of_the_package_lists_every_public_name_once():
+    topics = re.findall(r"^    \S.*$", inspect.getdoc(jsm), flags=re.MULTILINE)
+    listed = re.findall(r"\w+", " ".join(topics))
+    assert collections.Counter(listed) == collections.Counter(list(PUBLIC))
+
+
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_has_a_docstring(name):
     value = PUBLIC[name]
