@@ -124,6 +124,14 @@ def sharded_whole(array: Array) -> dict[str, Any]:
     return {"out_sharding": NamedSharding(mesh, PartitionSpec())} if mesh.explicit_axes else {}
 
 
+def on_mesh_of(other: Array, array: Array) -> Array:
+    """The array; if it is on no mesh, whole on the explicit one that another array is on."""
+    mesh = jax.typeof(other).sharding.mesh
+    if not mesh.explicit_axes or jax.typeof(array).sharding.mesh.explicit_axes:
+        return array
+    return jax.sharding.reshard(array, NamedSharding(mesh, PartitionSpec()))
+
+
 def unsharded(array: Array) -> Array:
     """The whole array on every device of an explicit mesh; without one, the array as it is."""
     mesh = jax.typeof(array).sharding.mesh

@@ -107,6 +107,7 @@ def _groups(cases: Sequence[MetricCase]) -> dict[str, Subject]:
 # One metric for each kind of state, of losses and of activations.
 OF_EACH_STATE = ("FeatureDensity", "ExplainedVariance", "ActivationStatistics", "Capacity")
 OF_EACH_STATE += ("DeadFeatures", "ConsistentActivationHeuristic", "ReconstructionScore")
+OF_EACH_STATE += ("TopActivatingExamples", "MovingAverage", "Window")
 
 _few = _groups([case for case in ALL_CASES if case.name in OF_EACH_STATE])
 _all = {f"all of {name}": subject for name, subject in _groups(ALL_CASES).items()}

@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Int32
 
 from .._accumulator import AbstractAccumulator
-from .._arrays import AxisName, map_nodes
+from .._arrays import AxisName, map_nodes, on_mesh_of
 from .._configuration import check_size
 from .metric import AbstractMetric
 from .state import accumulators_of
@@ -115,11 +115,11 @@ class _Ring(AbstractAccumulator):
 
         part = jax.tree.map(current, self.parts, self.metric.init())
         part = self.metric.accumulate(part, added, axis_name=axis_name)
-        parts = jax.tree.map(
-            lambda parts, one: lax.dynamic_update_index_in_dim(parts, one, place, 0),
-            self.parts,
-            part,
-        )
+
+        def put(parts: Array, one: Array) -> Array:
+            return lax.dynamic_update_index_in_dim(on_mesh_of(one, parts), one, place, 0)
+
+        parts = jax.tree.map(put, self.parts, part)
         num_updates = self.num_updates.at[place].set(jnp.where(is_full, 0, num_updates) + 1)
         return self._with(parts, num_updates, place)
 
@@ -130,7 +130,9 @@ class _Ring(AbstractAccumulator):
         # Those that are empty first, all others in order.
         latest = jnp.argsort(num_updates > 0, stable=True)[len(self.num_updates) :]
         parts, num_updates = jax.tree.map(lambda leaf: leaf[latest], (parts, num_updates))
-        return self._with(parts, num_updates, self._last)
+        # The newest stays where it is, so that nothing changes where one of both is empty.
+        newest = jnp.where(jnp.any(later.num_updates > 0), later.newest, self.newest)
+        return self._from_order(parts, num_updates, newest)
 
     def all_reduce(self, axis_name: AxisName) -> "_Ring":
         """The parts of all devices, which made as many updates."""
@@ -139,7 +141,9 @@ class _Ring(AbstractAccumulator):
         def reduce(part: Any) -> Any:
             return map_nodes(AbstractAccumulator, lambda one: one.all_reduce(axis_name), part)
 
-        return self._with(jax.vmap(reduce)(parts), lax.pmax(num_updates, axis_name), self._last)
+        num_updates = lax.pmax(num_updates, axis_name)
+        newest = lax.pmax(self.newest, axis_name)
+        return self._from_order(jax.vmap(reduce)(parts), num_updates, newest)
 
     def merged(self) -> Any:
         """The accumulators of all parts together."""
@@ -152,15 +156,18 @@ class _Ring(AbstractAccumulator):
         oldest, others = (jax.tree.map(cut, parts) for cut in (lambda x: x[0], lambda x: x[1:]))
         return accumulators_of(lax.scan(merge, oldest, others)[0])
 
-    @property
-    def _last(self) -> Int32[Array, ""]:
-        return jnp.full_like(self.newest, len(self.num_updates) - 1)
-
     def _in_order(self) -> Any:
         """Parts and numbers of updates, oldest first."""
         num_parts = len(self.num_updates)
         order = (self.newest + 1 + jnp.arange(num_parts, dtype=jnp.int32)) % num_parts
         return jax.tree.map(lambda leaf: leaf[order], (self.parts, self.num_updates))
+
+    def _from_order(self, parts: Any, num_updates: Array, newest: Array) -> "_Ring":
+        """The ring of parts that are in order, with the newest at this place."""
+        parts, num_updates = jax.tree.map(
+            lambda leaf: jnp.roll(leaf, newest + 1, axis=0), (parts, num_updates)
+        )
+        return self._with(parts, num_updates, newest)
 
     def _with(self, parts: Any, num_updates: Array, newest: Array) -> "_Ring":
         return _Ring(parts, num_updates, newest, self.metric, self.updates_per_part)
