@@ -80,7 +80,8 @@ def wanted(case, names, layout, dtype):
 
 MASKED = "masked sequences of 3 components"
 CELLS = [
-    *((runner, layout, "float32") for runner in RUNNERS for layout in LAYOUTS),
+    *((runner, MASKED, "float32") for runner in RUNNERS),
+    *((runner, "vectors", "float32") for runner in ("eager", "scan", *COMPILED_BY_DEFAULT)),
     *((runner, MASKED, dtype) for runner in ("eager", *COMPILED_BY_DEFAULT) for dtype in DTYPES),
 ]
 
