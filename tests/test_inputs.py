@@ -140,6 +140,35 @@ def test_per_component_takes_per_feature_results_apart():
     assert "density/mean" not in value
 
 
+def test_a_collection_is_taken_apart_by_component():
+    metrics = jsm.MetricCollection(
+        {
+            "l0": jsm.L0Norm(2),
+            "dead": jsm.DeadFeatures(3, 2, after_tokens=(1, 2)),
+            "density": jsm.FeatureDensity(3, 2),
+            "average": jsm.MovingAverage(jsm.L1AbsoluteLoss(2), 0.5),
+        }
+    )
+    named = jsm.PerComponent(metrics, ("a", "b"), "sae")
+    acts = jnp.array([[[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 4.0, 0.0]]])
+    state = named.update(named.init(), learned_activations=acts)
+    value = named.compute(state)
+    for name, both in metrics.compute(state).items():
+        for component, wanted in zip("ab", both, strict=True):
+            np.testing.assert_array_equal(value.pop(f"sae/{name}/{component}"), wanted)
+    assert value.keys() == {"sae/l0/mean", "sae/dead/mean", "sae/average/mean"}
+    np.testing.assert_allclose(value["sae/l0/mean"], 1)
+    errors, plain = named.standard_error(state), metrics.standard_error(state)
+    assert errors.keys() >= {"sae/l0/a", "sae/l0/mean", "sae/density/b"}
+    np.testing.assert_array_equal(errors["sae/l0/b"], plain["l0"][1])
+
+
+def test_a_collection_of_different_components_is_not_taken_apart():
+    metrics = jsm.MetricCollection({"l0": jsm.L0Norm(2), "l1": jsm.L1AbsoluteLoss(3)})
+    with pytest.raises(TypeError, match="must all have the same number of components"):
+        jsm.PerComponent(metrics, ("a", "b"))
+
+
 COUNTED_BY_FEATURE = [
     case for case in DEFAULT_CASES if hasattr(case.build(2), "num_learned_features")
 ]

@@ -25,7 +25,8 @@ def feature_reappearance(
 
     - `a`, `b`: floating point, `[feature, input_feature]`; they may have different numbers of
         features.
-    - `threshold`: $\theta$, from -1 to 1.
+    - `threshold`: $\theta$, from -1 to 1. Cosines are rounded: for equal vectors, ask for a little
+        less than 1.
 
     **Returns:** boolean `[feature]`, one for each feature of `a`; False for a zero row, which has
     no direction.

@@ -108,9 +108,9 @@ class AbstractActivations(abc.ABC):
 
     @abc.abstractmethod
     def largest_per_feature(
-        self, ids: Int32[Array, "*batch"], num_examples: int
+        self, fires: Function, ids: Int32[Array, "*batch"], num_examples: int
     ) -> TopExamplesRecord:
-        """The largest activations above 0 of unmasked items, and their ids.
+        """The largest activations that fire, of unmasked items, and their ids.
 
         It is found at once, in a separate read.
         """
@@ -161,13 +161,18 @@ class DenseActivations(AbstractActivations):
         return _for_all_components(counts, (*self.items.component_shape, self.num_features))
 
     def largest_per_feature(
-        self, ids: Int32[Array, "*batch"], num_examples: int
+        self, fires: Function, ids: Int32[Array, "*batch"], num_examples: int
     ) -> TopExamplesRecord:
-        """The largest activations above 0 of unmasked items, and their ids."""
-        vectors = self.all_vectors()
-        counts = vectors.valid[..., None, :] & (vectors.values > 0)
-        values = jnp.where(counts, vectors.values, jnp.float32(-jnp.inf))
-        ids = jnp.where(counts, unsharded(ids).reshape(-1), jnp.int32(-1))
+        """The largest activations that fire, of unmasked items, and their ids."""
+        reduction = Reduction("last_per_feature", fires)
+        self.check(reduction)
+        fired = values_of(reduction, Vectors(self.arrays, self.items.mask))
+        (values,) = self.arrays
+        shape = (*self.items.full_shape, self.num_features)
+        fired, values = (_for_all_components(array, shape) for array in (fired, values))
+        values = jnp.where(fired, values.astype(jnp.float32), jnp.float32(-jnp.inf))
+        values = as_record(values, self.items).values
+        ids = jnp.where(values > -jnp.inf, unsharded(ids).reshape(-1), jnp.int32(-1))
         return TopExamplesRecord(*largest([values], [ids], num_examples))
 
     def all_vectors(self) -> VectorRecord:

@@ -173,8 +173,8 @@ class Batch:
         """The named input, one integer for each place of the batch, whatever the component."""
         name = self.inputs.actual(name)
         value = self.inputs.required(name, self.reader)
-        # JAX without x64 would cut them.
-        is_wide = isinstance(value, np.ndarray) and value.dtype in (np.int64, np.uint64)
+        # JAX would cut them.
+        is_wide = isinstance(value, np.ndarray) and value.dtype in (np.int64, np.uint64, np.uint32)
         if is_wide and np.any((value < -(2**31)) | (value >= 2**31)):
             raise ValueError(f"{name}: {self.reader} expects integers that int32 can hold.")
         integers = as_array(name, value, "an array of integer dtype")
@@ -370,9 +370,10 @@ class Batch:
         self, of: str, item_shape: tuple[Size, ...]
     ) -> Bool[Array, "*items_and_component"] | None:
         """The mask of the shape of the items, `mask` before `loss_mask`; none for one item."""
-        full_shape = (*item_shape, *self._components)
+        of_components = (), self._components, tuple(1 for _ in self._components)
+        shapes = [(*item_shape, *components) for components in of_components]
         given = {n: np.shape(self.inputs.get(self.inputs.actual(n))) for n in _MASKS if self.has(n)}
-        fitting = [n for n, shape in given.items() if shape in (item_shape, full_shape)]
+        fitting = [n for n, shape in given.items() if shape in shapes]
         return self._mask(of, item_shape, tuple(fitting[:1] or given)) if item_shape else None
 
     def _component_idx(self) -> Bool[Array, " component"] | None:

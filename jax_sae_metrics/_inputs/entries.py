@@ -92,13 +92,15 @@ class AbstractEntries(AbstractActivations):
         return self._scattered(tuple(places[1:]), counts)
 
     def largest_per_feature(
-        self, ids: Int32[Array, "*batch"], num_examples: int
+        self, fires: Function, ids: Int32[Array, "*batch"], num_examples: int
     ) -> TopExamplesRecord:
-        """The largest activations above 0 of unmasked items, and their ids."""
-        values = _flat(self._values(Reduction("max_per_feature", _if_positive)))
+        """The largest activations that fire, of unmasked items, and their ids."""
+        reduction = Reduction("last_per_feature", fires)
+        self.check(reduction)
+        fired, values = _flat(self._values(reduction)), _flat(self.values).astype(jnp.float32)
         of_vectors = ids.reshape(*ids.shape, *(1 for _ in self.items.component_shape))
         of_vectors = jnp.broadcast_to(of_vectors, self.items.full_shape, **sharded_as(of_vectors))
-        at = tuple(jnp.where(values > 0, place, _NOWHERE) for place in self._at())
+        at = tuple(jnp.where(fired, place, _NOWHERE) for place in self._at())
         keys = (*at, -values, _flat(self.of_vectors(of_vectors)))
         *places, negated, in_order = lax.sort(keys, num_keys=len(keys))
         # Entries of one feature are side by side now, the largest first.
@@ -189,10 +191,6 @@ class AbstractEntries(AbstractActivations):
     def _scattered(self, at: At, values: Array, is_maximum: bool = False) -> Scattered:
         shape = (*self.items.component_shape, self.num_features)
         return Scattered(at, values, shape, is_maximum)
-
-
-def _if_positive(activation: Float[Array, ""]) -> Float[Array, ""]:
-    return jnp.where(activation > 0, activation, jnp.asarray(-jnp.inf, activation.dtype))
 
 
 # Out of range for every feature, component and prompt.

@@ -63,8 +63,8 @@ class MaxOf(_AbstractExtremum):
 
     **Input** of `observe`, `update` and `forward`: one of the given name, as for `MeanOf`.
 
-    **Result:** float32 `[component?]`, in units of the input; NaN where nothing was seen, and where
-    an unmasked number was NaN.
+    **Result:** float32 `[component?]`, in units of the input; NaN where nothing was seen, or
+    nothing but minus infinity, and where an unmasked number was NaN.
 
     **Arguments:**
 
@@ -98,8 +98,8 @@ class MinOf(_AbstractExtremum):
 
     **Input** of `observe`, `update` and `forward`: one of the given name, as for `MeanOf`.
 
-    **Result:** float32 `[component?]`, in units of the input; NaN where nothing was seen, and where
-    an unmasked number was NaN.
+    **Result:** float32 `[component?]`, in units of the input; NaN where nothing was seen, or
+    nothing but infinity, and where an unmasked number was NaN.
 
     **Arguments:**
 

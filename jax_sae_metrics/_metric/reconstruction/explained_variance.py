@@ -52,7 +52,8 @@ class ExplainedVariance(AbstractErrorBars[Any]):
         little it varies.
     - `"squared_correlation"`: the mean over input features of the squared Pearson correlation of
         $x_{nd}$ and $y_{nd}$ over vectors. From 0 to 1, and blind to a wrong scale, sign or bias of
-        each input feature.
+        each input feature. Where one of both varies $10^4$ times as much as the other, four digits
+        are right.
 
     Means and deviations are kept as `Moments`: where the mean is 1000 and the standard deviation 1,
     the difference of $E[x^2]$ and $E[x]^2$ is off by 20% in float32. The cut into batches does not
@@ -60,7 +61,8 @@ class ExplainedVariance(AbstractErrorBars[Any]):
 
     **Inputs** of `observe`, `update` and `forward`: `source_activations` and `decoded_activations`,
     floating point, `[*batch, component?, input_feature]`; and if you like `source_mean`,
-    `[component?, input_feature]`, which the error bar alone is measured from.
+    `[component?, input_feature]`, which the error bar alone is measured from. `"uncentered"` and
+    `"squared_correlation"` do not take it.
 
     **Result:** float32 `[component?]`, at most 1; NaN where nothing was seen. Where all $x$ are the
     same, there is no variance to explain: NaN if the reconstruction is perfect, minus infinity if

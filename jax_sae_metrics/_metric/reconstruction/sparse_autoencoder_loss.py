@@ -111,8 +111,8 @@ class SparseAutoencoderLoss(AbstractMean):
             check_between("l1_coefficient", coefficient, 0.0)
         if len(self.l1_coefficient) != self.num_components:
             raise ValueError(
-                f"l1_coefficient: expected one number, or one for each of {self.num_components} "
-                f"components, got {len(self.l1_coefficient)}."
+                "l1_coefficient: expected one number, or a tuple of one for each of num_components="
+                f"{self.num_components} components, got {len(self.l1_coefficient)}."
             )
 
     def _observe(self, batch: Batch) -> Any:

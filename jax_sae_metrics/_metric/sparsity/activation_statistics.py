@@ -51,8 +51,8 @@ class ActivationStatistics(AbstractFiring[_ActivationStatisticsState]):
         ones, if all others are 0.
     - `"histogram"`: integer `[component?, learned_feature, bin]`, the number of active activations
         below the first edge, from each edge up to the next, and from the last edge on. There is one
-        bin more than there are edges; `bin_edges` adds the outer ones. int64 under x64, else int32,
-        saturating at its largest value.
+        bin more than there are edges; `bin_edges` adds the outer ones. A feature that was never
+        active has 0 in every bin. int64 under x64, else int32, saturating at its largest value.
 
     `standard_error` is for `"mean_when_active"`, over the vectors in which the feature is active.
 
@@ -112,10 +112,11 @@ class ActivationStatistics(AbstractFiring[_ActivationStatisticsState]):
     def bin_edges(self) -> np.ndarray:
         """The threshold, the edges and infinity: one number more than there are bins.
 
-        The first bin holds what is above the threshold, all others hold their lower edge too. What
-        is below an edge and not above the threshold is in no bin.
+        An edge below the threshold is moved to it, since nothing active is between them. Each bin
+        holds its lower edge and not its upper one. The threshold itself is in no bin.
         """
-        return np.array([self.threshold, *self.histogram_edges, np.inf], np.float32)
+        edges = np.array([self.threshold, *self.histogram_edges, np.inf], np.float32)
+        return np.maximum(edges, edges[0])
 
     def __check_init__(self) -> None:
         check_in_order("histogram_edges", self.histogram_edges, at_least=0)

@@ -28,10 +28,10 @@ class FeatureDensityStatistics(AbstractFiringMetric):
 
     **Result:** a dictionary of
 
-    - `"histogram"`: integer `[component?, bin]`, the number of features in each of 18 bins
-        (`bin_edges`): those
+    - `"histogram"`: integer `[component?, bin]`, the number of features in each of 18 bins: those
         that never fired, those with $0 < d_i < 10^{-8}$, and then half a decade each,
         $10^{-8 + k/2} \le d_i < 10^{-7.5 + k/2}$ for $k$ from 0 to 15, the last with $d_i = 1$.
+        `bin_edges` gives the edges.
     - `"above_1e-1"`, `"above_1e-2"`: integer `[component?]`, the number of features with a density
         greater than that.
     - `"below_1e-5"`, `"below_1e-6"`, `"below_1e-7"`: integer `[component?]`, the number of features

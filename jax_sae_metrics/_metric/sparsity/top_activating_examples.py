@@ -9,6 +9,7 @@ from ..._accumulator import TopExamples
 from ..._configuration import check_size
 from ..._core import AbstractMetric
 from ..._inputs import Batch
+from ..base import Above
 
 
 class _TopActivatingExamplesState(eqx.Module):
@@ -26,12 +27,14 @@ class TopActivatingExamples(AbstractMetric[_TopActivatingExamplesState]):
 
     **Inputs** of `observe`, `update` and `forward`: `learned_activations`, floating point,
     `[*batch, component?, learned_feature]`, `TopKActivations` or `SparseActivations`; and
-    `example_ids`, integer, `[*batch]`, at least 0 and less than $2^{31}$.
+    `example_ids`, integer, `[*batch]`, at least 0 and less than $2^{31}$. Larger ids in NumPy
+    arrays are an error; JAX, under `jit` and in arrays of its own, cuts them to 32 bits.
 
     **Result:** a dictionary of `"activations"`, float32, and `"example_ids"`, int32, each
     `[component?, learned_feature, num_examples]`, the largest activation first. Equal ones are in
     the order of their ids. Where a feature fired less often, and where nothing was seen, there is
-    minus infinity, and -1 for the example. NaN fires nowhere.
+    minus infinity, and -1 for the example. NaN fires nowhere. float64 activations are rounded to
+    float32 before they are compared.
 
     **Arguments:**
 
@@ -76,7 +79,7 @@ class TopActivatingExamples(AbstractMetric[_TopActivatingExamplesState]):
     def _observe(self, batch: Batch) -> dict[str, Any]:
         learned = batch.learned_activations
         ids = batch.integers("example_ids", learned)
-        return {"examples": learned.largest_per_feature(ids, self.num_examples)}
+        return {"examples": learned.largest_per_feature(Above(0.0), ids, self.num_examples)}
 
     def _compute(self, state: _TopActivatingExamplesState) -> dict[str, Array]:
         return {"activations": state.examples.values, "example_ids": state.examples.ids}
