@@ -111,7 +111,7 @@ def draw_inputs(
         batch, batch_seed = ((), 0) if name in UNBATCHED else (shape, seed)
         rng = np.random.default_rng((batch_seed, list(SIZES).index(name)))
         if name in INTEGERS:
-            inputs[name] = rng.integers(0, 2**31, size=batch, dtype=np.int32)
+            inputs[name] = rng.integers(0, 2**15, size=batch, dtype=np.int32)
             continue
         values = rng.normal(size=(*batch, *components, *SIZES[name]))
         if name == "decoded_activations":
@@ -187,13 +187,20 @@ def _of_component(case: MetricCase, batch: dict[str, Any], component: int | None
     arrays = {name: np.asarray(batch[name], np.float64) for name in case.inputs}
     if component is not None:
         arrays = {
-            n: a if n in INTEGERS else a.take(component, axis=-1 - len(SIZES[n]))
+            n: a if n in INTEGERS or a.ndim == 0 else _at(a, component, -1 - len(SIZES[n]))
             for n, a in arrays.items()
         }
     name = next(name for name in arrays if name not in UNBATCHED)
     shape = arrays[name].shape[: arrays[name].ndim - len(SIZES[name])]
-    mask = np.asarray(batch.get("mask", np.ones(shape, bool)))
-    return arrays | {"mask": mask if mask.shape == shape else mask[..., component]}
+    # No mask applies to a scalar.
+    mask = np.asarray(batch.get("mask", True)) if shape else np.ones((), bool)
+    mask = np.broadcast_to(mask, shape) if mask.ndim == 0 else mask
+    return arrays | {"mask": mask if mask.shape == shape else _at(mask, component, -1)}
+
+
+def _at(array: np.ndarray, component: int, axis: int) -> np.ndarray:
+    """What belongs to a component, along an axis that may be the same for all."""
+    return array.take(min(component, array.shape[axis] - 1), axis)
 
 
 def assert_matches(case: MetricCase, value: Any, wanted: dict[str, np.ndarray]) -> None:

@@ -135,12 +135,14 @@ def test_a_histogram_comes_with_its_edges():
     rng = np.random.default_rng(0)
     activations = np.exp2(rng.integers(-9, 9, (40, 4))).astype(np.float32)
     activations *= rng.random((40, 4)) < np.array([0.0, 0.3, 0.6, 1.0])
-    statistics = jsm.ActivationStatistics(4, threshold=2.0, histogram_edges=(0.5, 4.0, 16.0))
-    for f, histogram in zip(activations.T, run(statistics, activations)["histogram"], strict=True):
-        above, edges = f[f > 2], statistics.bin_edges
-        assert edges.tolist() == [2, 0.5, 4, 16, np.inf]
-        wanted = [np.sum(above < 0.5), *np.histogram(above, edges[1:])[0]]
-        np.testing.assert_array_equal(histogram, wanted)
+    for threshold, edges in {0.0: [0, 0.5, 4, 16, np.inf], 2.0: [2, 2, 4, 16, np.inf]}.items():
+        statistics = jsm.ActivationStatistics(
+            4, threshold=threshold, histogram_edges=(0.5, 4.0, 16.0)
+        )
+        assert statistics.bin_edges.tolist() == edges
+        found = run(statistics, activations)["histogram"]
+        wanted = [np.histogram(f[f > threshold], edges)[0] for f in activations.T]
+        np.testing.assert_array_equal(found, wanted)
     l0 = jsm.L0Histogram(4)
     wanted, _ = np.histogram(np.count_nonzero(activations, -1), l0.bin_edges)
     np.testing.assert_array_equal(run(l0, activations)["histogram"], wanted)

@@ -101,7 +101,26 @@ def test_one_constant_input_feature_is_enough_to_undo_a_mean_over_them():
     source, decoded = noisy(20, [0, 0])
     source[:, 1] = decoded[:, 1] = 7
     assert np.isnan(compute(explained_variance("per_dimension_mean"), (source, decoded)))
+    assert np.isnan(compute(explained_variance("squared_correlation"), (source, decoded)))
     assert 0 < compute(explained_variance("pooled"), (source, decoded)) < 1
+
+
+@pytest.mark.parametrize(("scale", "digits"), [(-1.0, 6), (1e-3, 4), (1e3, 4)])
+def test_a_correlation_is_blind_to_scale(scale, digits):
+    source, decoded = noisy(3000, [0, 1])
+    decoded = np.float32(scale) * decoded
+    exact = ORACLES["squared_correlation"](source.astype(float), decoded.astype(float))
+    value = compute(explained_variance("squared_correlation"), (source, decoded))
+    np.testing.assert_allclose(value, exact, rtol=10.0**-digits)
+
+
+@pytest.mark.parametrize("definition", ["uncentered", "squared_correlation"])
+def test_a_mean_that_is_not_read_is_refused(definition):
+    source, decoded = noisy(4, [0, 1])
+    inputs = {"source_activations": source, "decoded_activations": decoded}
+    metric = explained_variance(definition)
+    with pytest.raises(TypeError, match="source_mean: unknown input"):
+        metric.update(metric.init(), source_mean=source.mean(0), **inputs)
 
 
 def test_single_vectors_have_a_variance_and_no_error_bar():
@@ -114,7 +133,14 @@ def test_single_vectors_have_a_variance_and_no_error_bar():
 
 
 @pytest.mark.parametrize(
-    "definition", ["residual_variance", "scalar_mean", "total_variance", "per_dimension_mean"]
+    "definition",
+    [
+        "residual_variance",
+        "scalar_mean",
+        "total_variance",
+        "per_dimension_mean",
+        "squared_correlation",
+    ],
 )
 def test_other_definitions_have_no_error_bar(definition):
     metric = explained_variance(definition)

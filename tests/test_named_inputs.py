@@ -45,6 +45,9 @@ def test_the_mask_is_the_one_that_fits(metric, oracle, num_components):
         score = rng.normal(size=(*mask.shape, *components)).astype(np.float32)
         value = run(metric("score", num_components), score, **masks)
         np.testing.assert_allclose(value, oracle(score[mask], axis=0), rtol=1e-6, err_msg=name)
+        # For all components at once, in the third shape that masks may have.
+        alike = {n: m.reshape(*m.shape, *(1 for _ in components)) for n, m in masks.items()}
+        np.testing.assert_array_equal(run(metric("score", num_components), score, **alike), value)
     both = {"mask": masks["mask"], "loss_mask": ~masks["mask"]}
     score = rng.normal(size=(4, 6, *components)).astype(np.float32)
     value = run(metric("score", num_components), score, **both)
@@ -57,6 +60,27 @@ def test_a_nan_shows_unless_it_is_masked_out(metric, oracle):
     assert np.isnan(run(metric("score"), score))
     assert np.isnan(run(metric("score"), score, [7.0]))
     np.testing.assert_allclose(run(metric("score"), score, mask=mask), oracle([1, 3]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "numbers", "want"),
+    [
+        (jsm.MaxOf, [np.inf, 1], np.inf),
+        (jsm.MaxOf, [-np.inf, 1], 1),
+        (jsm.MaxOf, [-np.inf], np.nan),
+        (jsm.MinOf, [-np.inf, 1], -np.inf),
+        (jsm.MinOf, [np.inf, 1], 1),
+        (jsm.MinOf, [np.inf], np.nan),
+    ],
+)
+def test_infinities(metric, numbers, want):
+    np.testing.assert_array_equal(run(metric("score"), numbers), want)
+
+
+@every_metric
+def test_the_name_may_be_another_one(metric, oracle):
+    renamed = jsm.Renamed(metric("loss"), loss="score")
+    np.testing.assert_allclose(run(renamed, [3.0, -5.0, 4.0]), oracle([3, -5, 4]), rtol=1e-6)
 
 
 @every_metric

@@ -51,10 +51,18 @@ OTHERWISE_COUNTED = {
 }
 # Fields that only read a state make no such difference.
 OTHERWISE_READ = {
-    "definition": (
-        jsm.ExplainedVariance(FEATURES),
-        jsm.ExplainedVariance(FEATURES, definition="residual_variance"),
-    ),
+    **{
+        definition: (
+            jsm.ExplainedVariance(FEATURES),
+            jsm.ExplainedVariance(FEATURES, definition=definition),
+        )
+        for definition in (
+            "residual_variance",
+            "scalar_mean",
+            "total_variance",
+            "per_dimension_mean",
+        )
+    },
     "quantiles": (jsm.L0Histogram(FEATURES), jsm.L0Histogram(FEATURES, quantiles=(0.1,))),
     "ages": (jsm.DeadFeatures(FEATURES), jsm.DeadFeatures(FEATURES, after_tokens=(1, 2))),
     "portion": (

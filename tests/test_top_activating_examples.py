@@ -1,5 +1,7 @@
 """The examples that activate a feature most, in every form of activations, and from everywhere."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,12 +73,36 @@ def test_micro_batches():
         np.testing.assert_array_equal(value[name], want, err_msg=name)
 
 
+DTYPES = {
+    "float32": (jnp.float32, contextlib.nullcontext),
+    "bfloat16": (jnp.bfloat16, contextlib.nullcontext),
+    "x64": (jnp.float64, lambda: jax.enable_x64(True)),
+}
+
+
+@pytest.mark.parametrize("form", [dense_form, top_k_form, flat_form])
+@pytest.mark.parametrize(("dtype", "x64"), DTYPES.values(), ids=DTYPES)
+def test_denormals_and_nan_fire_nowhere_and_ties_are_of_float32(dtype, x64, form):
+    smallest = 2.0**-126
+    activations = [[1e-39, 1 + 1e-12], [smallest, 1 + 2e-12], [np.nan, 1], [-1, -np.inf]]
+    metric = jsm.TopActivatingExamples(2, 2)
+    with x64():
+        inputs = {
+            "learned_activations": form(jnp.asarray(activations, dtype)),
+            "example_ids": jnp.array([8, 7, 6, 5]),
+        }
+        value = metric.compute(jax.jit(metric.update)(metric.init(), **inputs))
+    np.testing.assert_array_equal(value["activations"], [[smallest, -np.inf], [1, 1]])
+    np.testing.assert_array_equal(value["example_ids"], [[7, -1], [6, 7]])
+
+
 @pytest.mark.parametrize(
     ("error", "ids", "says"),
     [
         (TypeError, np.ones(3, np.float32), "example_ids: expected an integer dtype"),
         (ValueError, np.ones((3, 1), np.int32), "one integer for each vector"),
         (ValueError, np.array([0, 1, 2**31]), "integers that int32 can hold"),
+        (ValueError, np.array([0, 1, 2**31], np.uint32), "integers that int32 can hold"),
     ],
 )
 def test_wrong_ids(error, ids, says):

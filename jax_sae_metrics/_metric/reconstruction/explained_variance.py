@@ -52,8 +52,8 @@ class ExplainedVariance(AbstractErrorBars[Any]):
         little it varies.
     - `"squared_correlation"`: the mean over input features of the squared Pearson correlation of
         $x_{nd}$ and $y_{nd}$ over vectors. From 0 to 1, and blind to a wrong scale, sign or bias of
-        each input feature. Where one of both varies $10^4$ times as much as the other, four digits
-        are right.
+        each input feature. Where one of both varies 1000 times as much as the other, four digits
+        are right; with more, fewer are.
 
     Means and deviations are kept as `Moments`: where the mean is 1000 and the standard deviation 1,
     the difference of $E[x^2]$ and $E[x]^2$ is off by 20% in float32. The cut into batches does not

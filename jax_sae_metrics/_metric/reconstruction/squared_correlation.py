@@ -38,9 +38,10 @@ class SquaredCorrelation(AbstractErrorBars[CorrelationMoments]):
         of_source, of_decoded, of_error = (
             moments.sum_of_squares for moments in (state.source, state.decoded, state.error)
         )
-        # The difference first, which cancels where the decoded activations vary little.
-        together = (of_source.high - of_error.high) + (of_source.low - of_error.low)
-        covariance = (together + of_decoded.to_float()) / 2
+        # The difference first, which cancels where one of both varies little.
+        together = jnp.maximum(of_source.high, of_decoded.high) - of_error.high
+        together = together + (of_source.low + of_decoded.low - of_error.low)
+        covariance = (together + jnp.minimum(of_source.high, of_decoded.high)) / 2
         # One after the other: the product of both would overflow.
         of_source, of_decoded = (
             ratio(covariance, squares.to_float()) for squares in (of_source, of_decoded)

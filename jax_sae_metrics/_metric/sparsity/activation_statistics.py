@@ -113,7 +113,8 @@ class ActivationStatistics(AbstractFiring[_ActivationStatisticsState]):
         """The threshold, the edges and infinity: one number more than there are bins.
 
         An edge below the threshold is moved to it, since nothing active is between them. Each bin
-        holds its lower edge and not its upper one. The threshold itself is in no bin.
+        holds its lower edge and not its upper one; the last holds infinity too. The threshold is in
+        no bin.
         """
         edges = np.array([self.threshold, *self.histogram_edges, np.inf], np.float32)
         return np.maximum(edges, edges[0])
