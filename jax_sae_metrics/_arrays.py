@@ -132,6 +132,12 @@ def on_mesh_of(other: Array, array: Array) -> Array:
     return jax.sharding.reshard(array, NamedSharding(mesh, PartitionSpec()))
 
 
+def resharded_as(other: Array, array: Array) -> Array:
+    """The array, on an explicit mesh sharded as another one of as many axes."""
+    sharding = jax.typeof(other).sharding
+    return jax.sharding.reshard(array, sharding) if sharding.mesh.explicit_axes else array
+
+
 def unsharded(array: Array) -> Array:
     """The whole array on every device of an explicit mesh; without one, the array as it is."""
     mesh = jax.typeof(array).sharding.mesh

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float32, Int32
 
-from .._arrays import AxisName
+from .._arrays import AxisName, on_mesh_of, resharded_as, sharded_as
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
 from .gather import gather
@@ -81,16 +81,21 @@ class TopExamples(AbstractAccumulator):
         return TopExamples(*largest([values], [ids], self.values.shape[-1]))
 
     def _with(self, values: Array, ids: Array) -> "TopExamples":
+        my_values, my_ids = on_mesh_of(values, self.values), on_mesh_of(ids, self.ids)
+        values, ids = resharded_as(my_values, values), resharded_as(my_ids, ids)
         num_examples = self.values.shape[-1]
-        return TopExamples(*largest([self.values, values], [self.ids, ids], num_examples))
+        return TopExamples(*largest([my_values, values], [my_ids, ids], num_examples))
 
 
 def largest(values: list[Array], ids: list[Array], num_examples: int) -> tuple[Array, Array]:
     """The largest values along the last axis, in order, and their ids; filled up where too few."""
     shape = (*values[0].shape[:-1], num_examples)
-    none = jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, NO_EXAMPLE, jnp.int32)
-    together = jnp.concatenate([*values, none[0]], axis=-1)
-    negated, in_order = lax.sort((-together, jnp.concatenate([*ids, none[1]], axis=-1)), num_keys=2)
+    no_value, no_id = (
+        jnp.broadcast_to(nothing, shape, **sharded_as(values[0]))
+        for nothing in (jnp.float32(-jnp.inf), jnp.int32(NO_EXAMPLE))
+    )
+    together = jnp.concatenate([*values, no_value], axis=-1)
+    negated, in_order = lax.sort((-together, jnp.concatenate([*ids, no_id], axis=-1)), num_keys=2)
     return -negated[..., :num_examples], in_order[..., :num_examples]
 
 

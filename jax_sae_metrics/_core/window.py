@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Int32
 
 from .._accumulator import AbstractAccumulator
-from .._arrays import AxisName, map_nodes, on_mesh_of
+from .._arrays import AxisName, map_nodes, on_mesh_of, resharded_as
 from .._configuration import check_size
 from .metric import AbstractMetric
 from .state import accumulators_of
@@ -111,7 +111,7 @@ class _Ring(AbstractAccumulator):
 
         def current(parts: Array, empty: Array) -> Array:
             part = lax.dynamic_index_in_dim(parts, place, keepdims=False)
-            return jnp.where(is_full, empty, part)
+            return jnp.where(is_full, resharded_as(part, empty), part)
 
         part = jax.tree.map(current, self.parts, self.metric.init())
         part = self.metric.accumulate(part, added, axis_name=axis_name)
