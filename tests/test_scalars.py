@@ -1,5 +1,6 @@
 """Numbers and arrays for a logger are what `compute` gives, under the right names."""
 
+import functools
 import struct
 
 import jax
@@ -116,15 +117,15 @@ def test_one_array_is_transferred(monkeypatch):
     kind, as_array, transferred = type(jnp.zeros(())), np.asarray, []
     as_value = kind._value.fget
 
-    def counted(array, convert=as_value, **how):
+    def counted(array, *how, convert=as_value, **options):
         if isinstance(array, jax.Array):
             transferred.append(array.shape)
-        return convert(array, **how)
+        return convert(array, *how, **options)
 
     state = COLLECTION.init()
     # `np.asarray` does not ask a JAX array for its value, where both share the memory of the CPU.
     monkeypatch.setattr(kind, "_value", property(counted))
-    monkeypatch.setattr(np, "asarray", lambda array, **how: counted(array, as_array, **how))
+    monkeypatch.setattr(np, "asarray", functools.partial(counted, convert=as_array))
     values = COLLECTION.compute(state)
     _ = float(values["named/c"]), np.asarray(values["l0"])
     assert transferred == [(), (2,)]

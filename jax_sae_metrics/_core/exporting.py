@@ -42,8 +42,10 @@ def _register(kind: Any) -> None:
             export.register_namedtuple_serialization(kind, serialized_name=name)
 
 
-def _written(auxiliary: tuple[Any, ...]) -> bytes:
+def _written(auxiliary: Any) -> bytes:
     """The static fields of a module, which are all of its auxiliary data but the first entry."""
+    if hasattr(auxiliary, "static_fields"):  # of Equinox 0.13.2: names and values
+        return pickle.dumps(tuple(value for _, value in auxiliary.static_fields))
     return pickle.dumps(auxiliary[1:])
 
 
