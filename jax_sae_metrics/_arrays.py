@@ -124,6 +124,13 @@ def sharded_whole(array: Array) -> dict[str, Any]:
     return {"out_sharding": NamedSharding(mesh, PartitionSpec())} if mesh.explicit_axes else {}
 
 
+def repeated(array: Array, shape: tuple[Size, ...]) -> Array:
+    """The array in a larger shape, sharded as it is on explicit meshes."""
+    if array.shape == shape:
+        return array
+    return jnp.broadcast_to(array, shape, **sharded_as(array))
+
+
 def on_mesh_of(other: Array, array: Array) -> Array:
     """The array; if it is on no mesh, whole on the explicit one that another array is on."""
     mesh = jax.typeof(other).sharding.mesh

@@ -2,6 +2,7 @@ from .accumulator import AbstractAccumulator as AbstractAccumulator
 from .added import AbstractRecord as AbstractRecord, combined as combined
 from .at_indices import (
     At as At,
+    is_first as is_first,
     scatter_add as scatter_add,
     scatter_set as scatter_set,
     take as take,

@@ -1,10 +1,12 @@
 """Reading and writing entries of large arrays."""
 
+import functools
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Int32, Shaped
+from jaxtyping import Array, Bool, Int32, Shaped
 
 from .._arrays import sharded_as
 
@@ -33,6 +35,12 @@ def take(array: Array, at: At) -> Shaped[Array, " entry"]:
     explicit = jax.typeof(array).sharding.mesh.explicit_axes
     everywhere: dict[str, Any] = {"out_sharding": PartitionSpec()} if explicit else {}
     return array.at[at].get(mode="fill", fill_value=0, **everywhere, **_UNSIGNED)
+
+
+def is_first(at: At) -> Bool[Array, " entry"]:
+    """Where a place of a sorted list is another than the one before."""
+    differs = [jnp.diff(indices, prepend=jnp.int32(-1)) != 0 for indices in at]
+    return functools.reduce(jnp.logical_or, differs)
 
 
 # Negative indices are out of range too, instead of counting from the end.

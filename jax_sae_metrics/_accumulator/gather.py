@@ -27,6 +27,12 @@ def gather(tree: PyTree[Array], axis_name: AxisName) -> PyTree[Array]:
     return jax.tree.map(place, tree)
 
 
+def side_by_side(devices: Array) -> Array:
+    """What `gather` returned, with the devices one after the other along the last axis."""
+    devices = jnp.moveaxis(devices, 0, -2)
+    return devices.reshape(*devices.shape[:-2], -1)
+
+
 def merge_devices(accumulator: Any, axis_name: AxisName) -> Any:
     """All devices' accumulators merged in pairs, so that errors grow with the number of rounds."""
     devices = gather(accumulator, axis_name)

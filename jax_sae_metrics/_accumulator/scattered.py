@@ -1,6 +1,5 @@
 """Additions to few entries of a large array."""
 
-import functools
 import math
 from typing import Any
 
@@ -11,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float32, Int32, PyTree, Shaped
 
 from .._arrays import AxisName, is_static, map_nodes, nodes_of
-from .at_indices import At, scatter_max, take
+from .at_indices import At, is_first, scatter_max, take
 from .gather import gather
 from .sum_at_indices import sum_at_indices
 
@@ -57,8 +56,7 @@ class Scattered(eqx.Module):
     def at_different_places(self) -> "Scattered":
         """The same additions, none of them at the same place as another."""
         *at, values = lax.sort((*self.at, self.values), num_keys=len(self.at))
-        is_new = [jnp.diff(indices, prepend=jnp.int32(-1)) != 0 for indices in at]
-        place = jnp.cumsum(functools.reduce(jnp.logical_or, is_new), dtype=jnp.int32) - 1
+        place = jnp.cumsum(is_first(tuple(at)), dtype=jnp.int32) - 1
         unused = [jnp.full_like(indices, max(self.shape)) for indices in at]
         at = [nowhere.at[place].set(indices) for nowhere, indices in zip(unused, at, strict=True)]
         return Scattered(tuple(at), sum_at_indices((place,), values, values.shape), self.shape)

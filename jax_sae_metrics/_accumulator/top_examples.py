@@ -9,7 +9,7 @@ from jaxtyping import Array, Float32, Int32
 from .._arrays import AxisName, on_mesh_of, resharded_as, sharded_as
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
-from .gather import gather
+from .gather import gather, side_by_side
 
 NO_EXAMPLE = -1
 
@@ -68,7 +68,7 @@ class TopExamples(AbstractAccumulator):
     def _add(self, added: Any, axis_name: AxisName | None) -> "TopExamples":
         values, ids = added.values, added.ids
         if axis_name is not None:
-            values, ids = map(_side_by_side, gather((values, ids), axis_name))
+            values, ids = map(side_by_side, gather((values, ids), axis_name))
         return self._with(values, ids)
 
     def merge(self, later: "TopExamples") -> "TopExamples":
@@ -77,7 +77,7 @@ class TopExamples(AbstractAccumulator):
 
     def all_reduce(self, axis_name: AxisName) -> "TopExamples":
         """The largest of all devices."""
-        values, ids = map(_side_by_side, gather((self.values, self.ids), axis_name))
+        values, ids = map(side_by_side, gather((self.values, self.ids), axis_name))
         return TopExamples(*largest([values], [ids], self.values.shape[-1]))
 
     def _with(self, values: Array, ids: Array) -> "TopExamples":
@@ -97,9 +97,3 @@ def largest(values: list[Array], ids: list[Array], num_examples: int) -> tuple[A
     together = jnp.concatenate([*values, no_value], axis=-1)
     negated, in_order = lax.sort((-together, jnp.concatenate([*ids, no_id], axis=-1)), num_keys=2)
     return -negated[..., :num_examples], in_order[..., :num_examples]
-
-
-def _side_by_side(devices: Array) -> Array:
-    """Turn a leading device axis into more numbers of each feature."""
-    devices = jnp.moveaxis(devices, 0, -2)
-    return devices.reshape(*devices.shape[:-2], -1)

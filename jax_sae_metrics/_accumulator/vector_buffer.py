@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int32
 from .._arrays import AxisName, is_static
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
-from .gather import gather
+from .gather import gather, side_by_side
 
 
 class VectorRecord(AbstractRecord):
@@ -54,7 +54,7 @@ class VectorBuffer(AbstractAccumulator):
         """Append the valid vectors, device by device where `axis_name` is given."""
         values, valid = added.values, added.valid
         if axis_name is not None:
-            values, valid = map(_concatenate, gather((values, valid), axis_name))
+            values, valid = map(side_by_side, gather((values, valid), axis_name))
         if valid.shape[-1] == 0:
             return self
         append = _append
@@ -75,12 +75,6 @@ class VectorBuffer(AbstractAccumulator):
         shape = (*self.num_filled.shape, self.values.shape[-1])
         places = lax.broadcasted_iota(jnp.int32, shape, self.num_filled.ndim)
         return VectorRecord(values=self.values, valid=places < self.num_filled[..., None])
-
-
-def _concatenate(devices: Array) -> Array:
-    """Turn a leading device axis into one long run of vectors."""
-    devices = jnp.moveaxis(devices, 0, -2)
-    return devices.reshape(*devices.shape[:-2], -1)
 
 
 def _append(

@@ -18,7 +18,7 @@ from .._accumulator import (
     VectorRecord,
     largest,
 )
-from .._arrays import AxisName, Size, at_least_float32, sharded_as, unsharded
+from .._arrays import AxisName, at_least_float32, repeated, unsharded
 from .._reductions import (
     Deviation,
     Function,
@@ -158,7 +158,7 @@ class DenseActivations(AbstractActivations):
         happened = values_of(reduction, Vectors(self.arrays, self.items.mask))
         in_prompt = jnp.any(happened, axis=1)
         counts = plain_sum(in_prompt, (0,), in_prompt.shape[0])
-        return _for_all_components(counts, (*self.items.component_shape, self.num_features))
+        return repeated(counts, (*self.items.component_shape, self.num_features))
 
     def largest_per_feature(
         self, fires: Function, ids: Int32[Array, "*batch"], num_examples: int
@@ -169,7 +169,7 @@ class DenseActivations(AbstractActivations):
         fired = values_of(reduction, Vectors(self.arrays, self.items.mask))
         (values,) = self.arrays
         shape = (*self.items.full_shape, self.num_features)
-        fired, values = (_for_all_components(array, shape) for array in (fired, values))
+        fired, values = (repeated(array, shape) for array in (fired, values))
         values = jnp.where(fired, values.astype(jnp.float32), jnp.float32(-jnp.inf))
         values = as_record(values, self.items).values
         ids = jnp.where(values > -jnp.inf, unsharded(ids).reshape(-1), jnp.int32(-1))
@@ -178,7 +178,7 @@ class DenseActivations(AbstractActivations):
     def all_vectors(self) -> VectorRecord:
         """The vectors of the only input, in order, for a `VectorBuffer`."""
         (values,) = self.arrays
-        values = _for_all_components(values, (*self.items.full_shape, self.num_features))
+        values = repeated(values, (*self.items.full_shape, self.num_features))
         return as_record(at_least_float32(values).astype(jnp.float32), self.items)
 
     def check(self, reduction: Reduction) -> None:
@@ -192,19 +192,12 @@ class DenseActivations(AbstractActivations):
         num_item_axes = len(items.shape)
         if any(isinstance(constant, Array) for r in reductions for constant in r.constants):
             # It may differ by component, where the activations are the same for all.
-            first = _for_all_components(first, (*items.full_shape, self.num_features))
+            first = repeated(first, (*items.full_shape, self.num_features))
         arrays = (first, *others)
         found = reduce_all(reductions, arrays, items.mask, num_item_axes, self.axis_name)
         per_feature = (*items.component_shape, self.num_features)
         shapes = (items.full_shape if r.is_per_vector else per_feature for r in reductions)
-        return [_for_all_components(*each) for each in zip(found, shapes, strict=True)]
-
-
-def _for_all_components(array: Array, shape: tuple[Size, ...]) -> Array:
-    """The array, repeated for each component if it is the same for all."""
-    if array.shape == shape:
-        return array
-    return jnp.broadcast_to(array, shape, **sharded_as(array))
+        return [repeated(*each) for each in zip(found, shapes, strict=True)]
 
 
 def as_record(values: Float32[Array, "*batch_and_component feature"], items: Items) -> VectorRecord:

@@ -21,7 +21,7 @@ from .._arrays import (
     at_least_float32,
     is_array,
     not_an_array,
-    sharded_as,
+    repeated,
 )
 from .activations import AbstractActivations, DenseActivations
 from .items import Items
@@ -257,10 +257,7 @@ class Batch:
         values = as_array(f"values of {name}", given.values)
         indices = as_array(f"indices of {name}", given.indices)
         self._check_axes(f"values of {name}", values.shape)
-        values, indices = (
-            jnp.broadcast_to(x, self._whole_shape(x.shape), **sharded_as(x))
-            for x in (values, indices)
-        )
+        values, indices = (repeated(x, self._whole_shape(x.shape)) for x in (values, indices))
         given = lax.stop_gradient(TopKActivations(values, indices, given.num_learned_features))
         return TopKEntries(given, self._vectors(name, values.shape))
 

@@ -1,7 +1,6 @@
 """Activations given by their few entries that are not zero, and answers from those entries."""
 
 import abc
-import functools
 import math
 from typing import Any
 
@@ -16,11 +15,12 @@ from .._accumulator import (
     Scattered,
     TopExamplesRecord,
     VectorRecord,
+    is_first,
     scatter_add,
     scatter_set,
     take,
 )
-from .._arrays import sharded_as, unsharded
+from .._arrays import repeated, unsharded
 from .._reductions import (
     Function,
     Reduction,
@@ -50,9 +50,9 @@ class AbstractEntries(AbstractActivations):
     given: Any
 
     @property
-    @abc.abstractmethod
     def values(self) -> Float[Array, "*entries"]:
         """The value of each entry."""
+        return self.given.values
 
     @property
     @abc.abstractmethod
@@ -87,8 +87,7 @@ class AbstractEntries(AbstractActivations):
         places = tuple(jnp.where(happened, place, _NOWHERE) for place in places)
         # What is in order has each prompt's entries of a feature side by side: they count once.
         places = lax.sort(places, num_keys=len(places))
-        is_new = [jnp.diff(place, prepend=jnp.int32(-1)) != 0 for place in places]
-        counts = functools.reduce(jnp.logical_or, is_new).astype(jnp.int32)
+        counts = is_first(tuple(places)).astype(jnp.int32)
         return self._scattered(tuple(places[1:]), counts)
 
     def largest_per_feature(
@@ -99,14 +98,13 @@ class AbstractEntries(AbstractActivations):
         self.check(reduction)
         fired, values = _flat(self._values(reduction)), _flat(self.values).astype(jnp.float32)
         of_vectors = ids.reshape(*ids.shape, *(1 for _ in self.items.component_shape))
-        of_vectors = jnp.broadcast_to(of_vectors, self.items.full_shape, **sharded_as(of_vectors))
+        of_vectors = repeated(of_vectors, self.items.full_shape)
         at = tuple(jnp.where(fired, place, _NOWHERE) for place in self._at())
         keys = (*at, -values, _flat(self.of_vectors(of_vectors)))
         *places, negated, in_order = lax.sort(keys, num_keys=len(keys))
         # Entries of one feature are side by side now, the largest first.
-        is_new = [jnp.diff(place, prepend=jnp.int32(-1)) != 0 for place in places]
         number = lax.iota(jnp.int32, len(in_order))
-        starts = jnp.where(functools.reduce(jnp.logical_or, is_new), number, jnp.int32(0))
+        starts = jnp.where(is_first(tuple(places)), number, jnp.int32(0))
         places.append(number - lax.cummax(starts))
         shape = (*self.items.component_shape, self.num_features, num_examples)
         values, found = jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32)
@@ -185,8 +183,7 @@ class AbstractEntries(AbstractActivations):
             return (features,)
         component_axis = len(self.items.shape)
         components = lax.broadcasted_iota(jnp.int32, self.items.full_shape, component_axis)
-        components = jnp.broadcast_to(self.of_vectors(components), self.values.shape)
-        return _flat(components), features
+        return _flat(self.of_vectors(components)), features
 
     def _scattered(self, at: At, values: Array, is_maximum: bool = False) -> Scattered:
         shape = (*self.items.component_shape, self.num_features)

@@ -3,7 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, Shaped
+from jaxtyping import Array, Int32, Shaped
 
 from .._accumulator import scatter_add, take
 from .._arrays import unsharded
@@ -18,11 +18,6 @@ class SparseEntries(AbstractEntries):
 
     given: SparseActivations
     items: Items
-
-    @property
-    def values(self) -> Float[Array, "*entries"]:
-        """The value of each entry."""
-        return self.given.values
 
     @property
     def features(self) -> Int32[Array, "*entries"]:

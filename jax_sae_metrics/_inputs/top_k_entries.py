@@ -3,7 +3,7 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, Shaped
+from jaxtyping import Array, Int32, Shaped
 
 from .._reductions import plain_sum
 from .entries import AbstractEntries
@@ -17,11 +17,6 @@ class TopKEntries(AbstractEntries):
 
     given: TopKActivations
     items: Items
-
-    @property
-    def values(self) -> Float[Array, "*entries"]:
-        """The value of each entry."""
-        return self.given.values
 
     @property
     def features(self) -> Int32[Array, "*entries"]:

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._arrays import Size, at_least_float32, sharded_as
+from .._arrays import at_least_float32, repeated, sharded_as
 from .reduction import Function, Reduction, Vectors
 
 
@@ -22,7 +22,8 @@ def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) 
     if index is not None:
         arrays = tuple(_as_its_own(array, index) for array in arrays)
     wide = [at_least_float32(array) for array in arrays]
-    wide = [_broadcast(array, vectors.shape) for array in wide]
+    # What is the same for all components gets an entry for each.
+    wide = [repeated(array, vectors.shape) for array in wide]
     wide += [_spread(constant, wide[0]) for constant in reduction.constants]
     values = _of_each_entry(reduction.function, wide[0].ndim)(*wide)
     if vectors.mask is not None and not reduction.is_per_vector:
@@ -34,13 +35,6 @@ def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) 
         # same on all devices. A scan over each device's own items must not begin with such a value.
         values = vectors.positions[..., None] * values.astype(vectors.positions.dtype)
     return values
-
-
-def _broadcast(array: Array, shape: tuple[Size, ...]) -> Array:
-    """The array with an entry for every component."""
-    if array.shape == shape:
-        return array
-    return jnp.broadcast_to(array, shape, **sharded_as(array))
 
 
 def _spread(constant: Array, array: Array) -> Array:

@@ -122,6 +122,5 @@ class SparseAutoencoderLoss(AbstractMean):
 
     def _of_each(self, errors: Array, num_features: int, l1: Array) -> Array:
         coefficients = jnp.asarray(self.l1_coefficient, l1.dtype)
-        return (
-            errors / num_features + jnp.broadcast_to(coefficients, l1.shape, **sharded_as(l1)) * l1
-        )
+        coefficients = jnp.broadcast_to(coefficients, l1.shape, **sharded_as(l1))
+        return errors / num_features + coefficients * l1
