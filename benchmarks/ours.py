@@ -1,7 +1,8 @@
 """The collections of this library that are measured."""
 
+from typing import Any
+
 import equinox as eqx
-import jax
 from jaxtyping import Array, Float
 
 import jax_sae_metrics as jsm
@@ -49,8 +50,8 @@ def identity(activations: Float[Array, "..."]) -> Float[Array, "..."]:
 class FeatureMeanState(eqx.Module):
     """A total for each feature, and the number of vectors."""
 
-    total: jsm.Total | jax.Array
-    num_activation_vectors: jsm.Count | jax.Array
+    total: jsm.Total
+    num_activation_vectors: jsm.Count
 
 
 class FeatureMean(jsm.AbstractMetric[FeatureMeanState]):
@@ -66,11 +67,12 @@ class FeatureMean(jsm.AbstractMetric[FeatureMeanState]):
             num_activation_vectors=jsm.Count.zeros(components),
         )
 
-    def _observe(self, batch: jsm.Batch) -> FeatureMeanState:
-        learned = batch.learned_activations(self)
-        return FeatureMeanState(
-            total=learned.sum_per_feature(identity), num_activation_vectors=learned.items.count()
-        )
+    def _observe(self, batch: jsm.Batch) -> dict[str, Any]:
+        learned = batch.learned_activations
+        return {
+            "total": learned.sum_per_feature(identity),
+            "num_activation_vectors": learned.items.count(),
+        }
 
     def _compute(self, state: FeatureMeanState) -> Float[Array, "*component learned_feature"]:
         return state.total.to_float() / state.num_activation_vectors.to_float()[..., None]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 Size: TypeAlias = Any  # an int, or a symbol of `jax.export`
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -173,6 +173,13 @@ def nodes_of(kind: type[Any], tree: PyTree) -> list[Any]:
     """All nodes of a kind."""
     leaves = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
     return [leaf for leaf in leaves if isinstance(leaf, kind)]
+
+
+def halves(pair: Shaped[Array, "half=2 *shape"]) -> tuple[Array, Array]:
+    """Both halves of a pair that is kept in one array."""
+    # `lax` is traced in half the time of `pair[0]`.
+    one, other = (lax.index_in_dim(pair, half, keepdims=False) for half in range(2))
+    return one, other
 
 
 def two_sum(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
+from jax_sae_metrics._accumulator import Stacked
 from metric_case import MetricCase, by_what_they_read, draw_inputs
 from metric_cases import ALL_CASES
 
@@ -94,7 +95,11 @@ def assert_same(case: MetricCase, one: Any, other: Any, ordered: bool = True) ->
 def accumulators(state: Any) -> list[jsm.AbstractAccumulator]:
     """The accumulators of a state."""
     is_leaf = lambda node: isinstance(node, jsm.AbstractAccumulator)  # noqa: E731
-    return jax.tree.leaves(state, is_leaf=is_leaf)
+    found = []
+    for node in jax.tree.leaves(state, is_leaf=is_leaf):
+        is_stacked = isinstance(node, Stacked)
+        found += [node[i] for i in range(len(node.to_numpy()))] if is_stacked else [node]
+    return found
 
 
 def _groups(cases: Sequence[MetricCase]) -> dict[str, Subject]:

@@ -143,7 +143,7 @@ def test_memory_grows_with_the_entries_and_not_with_the_features():
     memory = step.lower(jax.eval_shape(metric.init), values, indices, indices).compile()
     memory = memory.memory_analysis()
     assert memory.alias_size_in_bytes >= 3 * 4 * num_features  # updated in place
-    assert memory.temp_size_in_bytes <= 32 * num_entries
+    assert memory.temp_size_in_bytes <= 40 * num_entries
 
 
 WRONG = {

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
+from jax_sae_metrics._core.collection_state import packed
 from subjects import few_and_all_together
 
 FEATURES = 3
@@ -88,7 +89,7 @@ def test_the_layout():
     part = tree["state"]["a/b"]
     assert part["configuration"].tobytes().startswith(b"FeatureDensity(num_learned_features=3")
     counts = ("num_fired", "num_activation_vectors")
-    assert list(part["arrays"]) == [f"{name}.{word}" for name in counts for word in ("high", "low")]
+    assert list(part["arrays"]) == [f"{name}.words" for name in counts]
 
 
 def test_arrays_are_copies():
@@ -100,8 +101,8 @@ def test_arrays_are_copies():
     tree = metric.state_dict(state)
     again = metric.from_state_dict(tree)
     step(state)
-    fired = tree["state"]["arrays"]["num_fired.low"]
-    np.testing.assert_array_equal(fired, 2)
+    fired = tree["state"]["arrays"]["num_fired.words"]
+    np.testing.assert_array_equal(fired[1], 2)
     fired += np.uint32(100)
     np.testing.assert_array_equal(again.num_fired.to_numpy(), 2)
 
@@ -131,7 +132,7 @@ def test_states_inside_of_a_state(form):
 
 BOTH = jsm.MetricCollection({"l0": L0, "inner": jsm.MetricCollection({"density": DENSITY})})
 WHERE = "state/inner/density"
-LOW = f"{WHERE}/arrays/num_fired.low"
+WORDS = f"{WHERE}/arrays/num_fired.words"
 
 
 def changed(**changes):
@@ -152,20 +153,20 @@ REFUSED = {
         r"\['inner'\]\['density'\] was counted by FeatureDensity\(7\), not by FeatureDensity\(num",
     ),
     "a metric is missing": (without(WHERE), rf"It has no '{WHERE}', .*FeatureDensity\("),
-    "an array is missing": (changed(**{LOW: None}), r"num_fired\.low: expected .* got nothing"),
+    "an array is missing": (changed(**{WORDS: None}), r"num_fired\.words: expected .* got nothing"),
     "a metric too many": (
         changed(**flat(L0.state_dict(L0.init())["state"], "state/more")),
         "It has 'state/more/configuration' too many",
     ),
     "shape": (
-        changed(**{LOW: np.zeros(FEATURES + 1, np.uint32)}),
-        r"num_fired\.low: expected uint32\[3\], got a ndarray uint32\[4\]",
+        changed(**{WORDS: np.zeros((2, FEATURES + 1), np.uint32)}),
+        r"num_fired\.words: expected uint32\[2,3\], got a ndarray uint32\[2,4\]",
     ),
     "dtype": (
-        changed(**{LOW: np.zeros(FEATURES, np.int32)}),
-        r"num_fired\.low: expected uint32\[3\], got a ndarray int32\[3\]",
+        changed(**{WORDS: np.zeros((2, FEATURES), np.int32)}),
+        r"num_fired\.words: expected uint32\[2,3\], got a ndarray int32\[2,3\]",
     ),
-    "no array": (changed(**{LOW: [0, 0, 0]}), r"num_fired\.low\[0\]: expected nothing here"),
+    "no array": (changed(**{WORDS: [0, 0, 0]}), r"num_fired\.words\[0\]: expected nothing here"),
     "a newer schema": (changed(schema_version=np.int32(2)), "schema version 2, .* up to 1"),
     "no schema": (changed(schema_version=None), "no 'schema_version'"),
     "no dictionary": (BOTH.init()["l0"], "It is a State counted by L0Norm"),
@@ -192,7 +193,7 @@ def test_missing_metrics_are_empty_if_that_is_wanted(where):
         wanted = state | {"l0": L0.init()}
     else:
         wanted = state | {"inner": {"density": DENSITY.init()}}
-    assert_same(BOTH.from_state_dict(kept, missing="empty"), wanted)
+    assert_same(BOTH.from_state_dict(kept, missing="empty"), packed(wanted))
 
 
 def test_wrong_arguments():

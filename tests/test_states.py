@@ -139,9 +139,17 @@ def test_the_component_axis_is_split_wherever_there_is_one():
     metrics = jsm.training_metrics(8, 3, num_components=2)  # 3 input features for 4 devices
     state = metrics.init(sharding=NamedSharding(mesh, P("component", "model")))
     specs = {leaf.shape: tuple(leaf.sharding.spec) for leaf in jax.tree.leaves(state)}
-    of_components = {(2,): ("component",), (2, 3): ("component",), (2, 8): ("component", "model")}
-    # Sums of ratios, and products of any two components, are whole on every device.
-    assert specs == of_components | {(3, 2): (), (3, 2, 2): ()}
+    assert specs == {
+        (2,): ("component",),  # a clock
+        (2, 2): (None, "component"),  # a count
+        (2, 8): ("component", "model"),  # when features last fired
+        (2, 2, 8): (None, "component", "model"),  # how often they fired
+        (2, 2, 2): (None, None, "component"),  # counts of moments
+        (2, 2, 2, 2, 3): (None, None, None, "component"),  # moments
+        # Sums of ratios, and products of any two components, are whole on every device.
+        (4, 2, 2): (None,),
+        (4, 2, 10, 2): (None,),
+    }
 
 
 def assert_same_arrays(got, wanted):

@@ -206,7 +206,7 @@ def test_memory_grows_with_the_entries_and_not_with_the_features():
     compiled = step.lower(jax.eval_shape(metric.init), learned_activations=top_k).compile()
     memory = compiled.memory_analysis()
     assert memory.alias_size_in_bytes >= 2 * 4 * 2**24  # the state is updated in place
-    assert memory.temp_size_in_bytes <= 32 * 512 * 16
+    assert memory.temp_size_in_bytes <= 40 * 512 * 16
 
 
 WRONG = {

@@ -45,7 +45,7 @@ MISUSES = {
     "compute of states stacked over models": (
         ValueError,
         lambda: density.compute(jax.tree.map(lambda x: jnp.stack([x, x]), density.init())),
-        ("not a state of FeatureDensity", "uint32[8]", "uint32[2,8]", "vmap"),
+        ("not a state of FeatureDensity", "uint32[2,8]", "uint32[2,2,8]", "vmap"),
     ),
     "compute of a collection's state by one of its metrics": (
         ValueError,
@@ -174,20 +174,20 @@ WRONG_STATES = {
     ),
     "an axis of models": (
         lambda s: jax.tree.map(lambda x: jnp.stack([x, x]), s),
-        "state['ce_loss'].accumulators['source'].num_units.high: expected uint32[2], got an "
-        "array uint32[2,2]. Call under `jax.vmap`",
+        "state.states['ce_loss_score'].accumulators.recovered.halves: expected float32[2,2], got "
+        "an array float32[2,2,2]. Call under `jax.vmap`",
     ),
     "Python numbers": (
         lambda s: s | {"l0": jax.tree.map(lambda x: 0.5, s["l0"])},
-        "state['l0'].accumulators.num_units.high: expected uint32[2], got a float. Load saved",
+        "state['l0'].accumulators.num_units.words: expected uint32[2,2], got a float. Load saved",
     ),
     "lists of numbers": (
         lambda s: s | {"l0": jax.tree.map(lambda x: x.tolist(), s["l0"])},
-        "state['l0'].accumulators.num_units.high[0]: expected nothing here, got an int. Load",
+        "state['l0'].accumulators.num_units.words[0][0]: expected nothing here, got an int. Load",
     ),
     "another dtype": (
         lambda s: s | {"l0": jax.tree.map(lambda x: np.asarray(x, np.int64), s["l0"])},
-        "expected uint32[2], got a ndarray int64[2]. Load saved arrays",
+        "expected uint32[2,2], got a ndarray int64[2,2]. Load saved arrays",
     ),
     "shapes alone": (lambda s: jax.eval_shape(lambda: s), "It has no values: call under `jax.eva"),
     "plain dictionaries": (

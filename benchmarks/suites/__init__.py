@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 
 from ..measure import Comparison
 from ..report import Facts
-from . import counters, ready_made, reconstruction, top_k, train_step, update
+from . import by_size, counters, ready_made, reconstruction, top_k, train_step, update
 
 # A suite returns builders, not comparisons: the arrays of one are gone before the next is built.
 Builder = Callable[[], Comparison | Facts]
 
 SUITES: dict[str, Callable[[bool], Iterator[Builder]]] = {
+    "by_size": by_size.suite,
     "update": update.suite,
     "ready_made": ready_made.suite,
     "reconstruction": reconstruction.suite,

@@ -21,6 +21,7 @@ from .ratio_of_sums import (
     RatioOfSumsRecord as RatioOfSumsRecord,
 )
 from .scattered import Scattered as Scattered, dense as dense
+from .stacked import Stacked as Stacked
 from .top_examples import (
     TopExamples as TopExamples,
     TopExamplesRecord as TopExamplesRecord,

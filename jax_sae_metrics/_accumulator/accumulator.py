@@ -1,16 +1,21 @@
 """What every accumulator can do."""
 
 import abc
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
+from jax.sharding import PartitionSpec
 
 from .._arrays import AxisName, as_jax
 from .added import intact
 from .scattered import dense, is_few
 
 Accumulator = TypeVar("Accumulator", bound="AbstractAccumulator")
+# The spec of an array `[component?, feature?]` of some shape.
+SpecOf: TypeAlias = Callable[[tuple[int, ...]], PartitionSpec]
 
 
 class AbstractAccumulator(eqx.Module):
@@ -23,11 +28,13 @@ class AbstractAccumulator(eqx.Module):
     """
 
     def add(self: Accumulator, added: Any, axis_name: AxisName | None = None) -> Accumulator:
-        """Add what one batch adds; with `axis_name`, on all its devices together."""
+        """Add what one batch adds; with `axis_name`, what it adds on all devices together."""
         self._check(added)
-        added = intact(added)
-        add = self._add_few if is_few(added, axis_name) else self._add_dense
-        return add(added, axis_name)
+        return _added(self, intact(added), axis_name)
+
+    def merge(self: Accumulator, later: Accumulator) -> Accumulator:
+        """Combine with an accumulator of the same shape that covers later batches."""
+        return _merged(self, later)
 
     @abc.abstractmethod
     def _check(self, added: Any) -> None:
@@ -45,9 +52,44 @@ class AbstractAccumulator(eqx.Module):
         return self._add(jax.tree.map(as_jax, dense(added)), axis_name)
 
     @abc.abstractmethod
-    def merge(self, later: Any) -> "AbstractAccumulator":
-        """Combine with an accumulator of the same shape that covers later batches."""
+    def _merge(self, later: Any) -> "AbstractAccumulator":
+        """`merge`, operation by operation."""
 
     @abc.abstractmethod
     def all_reduce(self, axis_name: AxisName) -> "AbstractAccumulator":
         """Combine the accumulators that the devices of `axis_name` hold, one each."""
+
+    def partition_specs(self, spec_of: SpecOf) -> Any:
+        """The accumulator, with a `PartitionSpec` in place of each array.
+
+        Arrays of its own are taken to have no axes before those of components and features.
+        """
+
+        def specs(node: Any) -> Any:
+            if isinstance(node, AbstractAccumulator):
+                return node.partition_specs(spec_of)
+            return spec_of(node.shape)
+
+        is_inner = lambda node: isinstance(node, AbstractAccumulator) and node is not self  # noqa: E731
+        return jax.tree.map(specs, self, is_leaf=is_inner)
+
+
+# One program outside of `jit`; inside, traced once for all accumulators of a kind and shape.
+@functools.partial(jax.jit, static_argnums=2)
+def _added(accumulator: Any, added: Any, axis_name: AxisName | None) -> Any:
+    add = accumulator._add_few if is_few(added, axis_name) else accumulator._add_dense
+    return add(added, axis_name)
+
+
+@jax.jit
+def _merged(earlier: Any, later: Any) -> Any:
+    return earlier._merge(later)
+
+
+def specs_behind(num_axes: int, spec_of: SpecOf, tree: Any) -> Any:
+    """The tree with a `PartitionSpec` in place of each array, which has axes before the usual."""
+
+    def spec(leaf: Any) -> PartitionSpec:
+        return PartitionSpec(*(None,) * num_axes, *spec_of(leaf.shape[num_axes:]))
+
+    return jax.tree.map(spec, tree)

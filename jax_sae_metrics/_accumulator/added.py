@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Key, PyTree
 
+from .._arrays import map_nodes
+
 
 def _mark() -> Key[Array, ""]:
     return jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")
@@ -28,13 +30,15 @@ class AbstractRecord(eqx.Module):
         """The record of both batches together."""
 
 
-def intact(added: Any) -> Any:
-    """What is added, such that it depends on the key if it is a record.
+def intact(added: PyTree) -> PyTree:
+    """What is added, with each record such that it depends on its key.
 
     A compiler drops a key that nothing depends on, and with it the refusal of a `psum`.
     """
-    if not isinstance(added, AbstractRecord):
-        return added
+    return map_nodes(AbstractRecord, _depending_on_its_key, added)
+
+
+def _depending_on_its_key(added: AbstractRecord) -> AbstractRecord:
     leaves, treedef = jax.tree.flatten(added)
     is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
     smallest = min(range(len(leaves)), key=lambda i: (is_key[i], leaves[i].size))

@@ -15,6 +15,11 @@ from .._arrays import sharded_as
 At: TypeAlias = tuple[Int32[Array, " entry"], ...]
 
 
+def in_row(row: int, at: At) -> At:
+    """The same places in one row of an array with a leading axis more."""
+    return (jnp.full_like(at[0], row), *at)
+
+
 def scatter_add(array: Array, at: At, values: Any) -> Array:
     """Add values to entries."""
     return array.at[at].add(values, mode="drop", **sharded_as(array), **_UNSIGNED)

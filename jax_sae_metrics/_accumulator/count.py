@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float32, Int, UInt32
+from jaxtyping import Array, Float32, Int, Int32, UInt32
 
-from .._arrays import AxisName
-from .accumulator import AbstractAccumulator
+from .._arrays import AxisName, halves
+from .accumulator import AbstractAccumulator, SpecOf, specs_behind
 from .added import check_array
-from .at_indices import At, scatter_add, scatter_set, take
+from .at_indices import At, in_row, scatter_add, scatter_set, take
 from .scattered import Scattered
 
 _HALF = np.uint32(2**31)
@@ -40,27 +40,44 @@ class Count(AbstractAccumulator):
         2147483647
     """
 
-    high: UInt32[Array, "*shape"]
-    low: UInt32[Array, "*shape"]
+    # In one array: what a program costs that does little is the number of its results.
+    words: UInt32[Array, "word=2 *shape"]
+
+    def __init__(self, high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> None:
+        self.words = jnp.stack([high, low])
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "Count":
         """An empty count of the given shape."""
-        # One buffer for each word, so that a donated state never holds the same buffer twice.
         return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
 
+    @classmethod
+    def of(cls, added: Int32[Array, "*shape"]) -> "Count":
+        """What one batch adds, as a count of its own."""
+        low = added.astype(jnp.uint32)
+        return cls(high=lax.full_like(low, 0), low=low)
+
+    @property
+    def high(self) -> UInt32[Array, "*shape"]:
+        """The upper word."""
+        return self.words[0]
+
+    @property
+    def low(self) -> UInt32[Array, "*shape"]:
+        """The lower word."""
+        return self.words[1]
+
     def _check(self, added: Any) -> None:
-        check_array(added, "Count", self.low.shape, jnp.int32)
+        check_array(added, "Count", self.words.shape[1:], jnp.int32)
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Count":
-        words = added.astype(jnp.uint32)
+        low = added.astype(jnp.uint32)
         if axis_name is None:
-            return self._plus(jnp.zeros_like(words), words)
-        return self._plus(*_psum_words(words, axis_name))
+            return Count(*_plus(halves(self.words), low))
+        return Count(*_sum_of_words(halves(self.words), _psum_words(low, axis_name)))
 
-    def merge(self, later: "Count") -> "Count":
-        """The sum of both counts."""
-        return self._plus(later.high, later.low)
+    def _merge(self, later: "Count") -> "Count":
+        return Count(*_sum_of_words(halves(self.words), halves(later.words)))
 
     def all_reduce(self, axis_name: AxisName) -> "Count":
         """The sum of the counts of all devices."""
@@ -89,43 +106,43 @@ class Count(AbstractAccumulator):
 
     def to_numpy(self) -> np.ndarray:
         """The exact value as NumPy uint64, on the host."""
-        high, low = np.asarray(self.high), np.asarray(self.low)
+        high, low = np.asarray(self.words)
         return np.asarray((high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64))
 
-    def _plus(self, high: UInt32[Array, "*shape"], low: UInt32[Array, "*shape"]) -> "Count":
-        return Count(*_sum_of_words((self.high, self.low), (high, low)))
+    def partition_specs(self, spec_of: SpecOf) -> Any:
+        """The count, with a `PartitionSpec` in place of its array."""
+        return specs_behind(1, spec_of, self)
 
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Count":
         added = added.gathered(axis_name)
         # Only the entries that are added to are read or written. A carry can happen only where the
         # low word is at least half full, and is looked for only there.
         values = added.values.astype(jnp.uint32)
-        may_wrap = take(self.low, added.at) >= _HALF
+        high, low = (in_row(word, added.at) for word in range(2))
+        may_wrap = take(self.words, low) >= _HALF
 
-        def only(where: Array) -> At:
-            return tuple(jnp.where(where, index, max(added.shape)) for index in added.at)
+        def only(where: Array, at: At) -> At:
+            return tuple(jnp.where(where, index, max(2, *added.shape)) for index in at)
 
-        low = scatter_add(self.low, only(~may_wrap), values)
+        words = scatter_add(self.words, only(~may_wrap, low), values)
 
-        def carry(low: Array, high: Array) -> tuple[Array, Array]:
-            low = scatter_add(low, only(may_wrap), values)
-            wrapped = only(may_wrap & (take(low, added.at) < _HALF))
-            return low, scatter_set(high, wrapped, take(high, added.at) + jnp.uint32(1))
+        def carry(words: Array) -> Array:
+            words = scatter_add(words, only(may_wrap, low), values)
+            wrapped = may_wrap & (take(words, low) < _HALF)
+            return scatter_set(words, only(wrapped, high), take(words, high) + jnp.uint32(1))
 
-        # This sets nothing. Under shard_map, it makes `high` vary over the same devices in both
-        # branches.
-        outside = tuple(jnp.maximum(index[:1], max(added.shape)) for index in added.at)
-        high = scatter_set(self.high, outside, jnp.uint32(0))
-        low, high = lax.cond(jnp.any(may_wrap), carry, lambda low, high: (low, high), low, high)
-        return Count(high=high, low=low)
+        words = lax.cond(jnp.any(may_wrap), carry, lambda words: words, words)
+        return eqx.tree_at(lambda count: count.words, self, words)
 
 
-# Traced once for all counts of the same shape.
-@jax.jit
 def _sum_of_words(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
-    low = one[1] + other[1]
-    carry = (low < other[1]).astype(jnp.uint32)
-    return one[0] + other[0] + carry, low
+    high, low = _plus(one, other[1])
+    return high + other[0], low
+
+
+def _plus(one: tuple[Array, Array], more: Array) -> tuple[Array, Array]:
+    low = one[1] + more
+    return one[0] + (low < more).astype(jnp.uint32), low
 
 
 def _psum_words(

@@ -42,6 +42,6 @@ def merge_devices(accumulator: Any, axis_name: AxisName) -> Any:
             jax.tree.map(lambda leaf, part=part: leaf[part], devices)
             for part in (slice(half), slice(half, 2 * half), slice(2 * half, None))
         )
-        merged = jax.vmap(lambda one, other: one.merge(other))(first, second)
+        merged = jax.vmap(lambda one, other: one._merge(other))(first, second)
         devices = jax.tree.map(lambda *parts: jnp.concatenate(parts), merged, odd)
     return jax.tree.map(lambda leaf: leaf[0], devices)

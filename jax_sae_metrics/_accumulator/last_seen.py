@@ -76,7 +76,7 @@ class LastSeen(AbstractAccumulator):
         position = _moved(added.position, before[..., None])
         if axis_name is not None:
             position = lax.pmax(position, axis_name)
-        return self.merge(LastSeen(position.astype(jnp.uint32), num_items))
+        return self._merge(LastSeen(position.astype(jnp.uint32), num_items))
 
     def _add_few(self, added: Any, axis_name: AxisName | None) -> "LastSeen":
         before, num_items = self._items_of(added, axis_name)
@@ -85,7 +85,13 @@ class LastSeen(AbstractAccumulator):
         few = Scattered(few.at, positions, few.shape, few.is_maximum).gathered(axis_name)
         # This batch is later than all that was seen, so that the larger position is right.
         values = _moved(few.values.astype(jnp.uint32), few.of_components(self.clock))
-        return self._at(scatter_max(self.position, few.at, values), num_items)
+        latest = scatter_max(self.position, few.at, values)
+        clock, excess = self._clock_after(num_items)
+        # This is rare, and only then are all features touched.
+        position = lax.cond(
+            jnp.any(excess > 0), _turned_back, lambda position, excess: position, latest, excess
+        )
+        return LastSeen(position=position, clock=clock)
 
     def _items_of(
         self, added: LastSeenRecord, axis_name: AxisName | None
@@ -100,10 +106,10 @@ class LastSeen(AbstractAccumulator):
         before = jnp.sum(jnp.where(is_earlier, everywhere, 0), axis=0, dtype=jnp.int32)
         return before, jnp.sum(everywhere, axis=0, dtype=jnp.int32).astype(jnp.uint32)
 
-    def merge(self, later: "LastSeen") -> "LastSeen":
-        """The items of `later` come after the items seen here."""
+    def _merge(self, later: "LastSeen") -> "LastSeen":
         latest = jnp.maximum(self.position, _moved(later.position, self.clock[..., None]))
-        return self._at(latest, later.clock)
+        clock, excess = self._clock_after(later.clock)
+        return LastSeen(position=_turned_back(latest, excess), clock=clock)
 
     def all_reduce(self, axis_name: AxisName) -> "LastSeen":
         """Count the items of all devices, which went through them at the same pace."""
@@ -128,19 +134,20 @@ class LastSeen(AbstractAccumulator):
         """The age, on the host."""
         return np.asarray(self.age())
 
-    def _at(self, position: UInt32[Array, "..."], num_items: UInt32[Array, "..."]) -> "LastSeen":
-        """The accumulator with new positions and `num_items` more items."""
+    def _clock_after(
+        self, num_items: UInt32[Array, "*component"]
+    ) -> tuple[UInt32[Array, "*component"], UInt32[Array, "*component"]]:
+        """The clock after `num_items` more items, and by how much it is then set back."""
         clock = self.clock + num_items
         excess = jnp.where(clock >= _TURN_BACK_AT, clock - np.uint32(MAX_AGE), np.uint32(0))
+        return clock - excess, excess
 
-        def turn_back(position: Array, excess: Array) -> Array:
-            return position - jnp.minimum(position, excess[..., None])
 
-        # This is rare, and only then are all features touched.
-        position = lax.cond(
-            jnp.any(excess > 0), turn_back, lambda position, excess: position, position, excess
-        )
-        return LastSeen(position=position, clock=clock - excess)
+def _turned_back(
+    position: UInt32[Array, "*component feature"], excess: UInt32[Array, "*component"]
+) -> UInt32[Array, "*component feature"]:
+    """Positions, set back with the clock."""
+    return position - jnp.minimum(position, excess[..., None])
 
 
 def _moved(position: Any, by: Array) -> Any:

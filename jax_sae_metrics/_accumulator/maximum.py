@@ -58,8 +58,7 @@ class Maximum(AbstractAccumulator):
         few = added.value.gathered(axis_name)
         return Maximum(value=scatter_max(self.value, few.at, few.values))
 
-    def merge(self, later: "Maximum") -> "Maximum":
-        """The larger of both."""
+    def _merge(self, later: "Maximum") -> "Maximum":
         return Maximum(value=jnp.maximum(self.value, later.value))
 
     def all_reduce(self, axis_name: AxisName) -> "Maximum":

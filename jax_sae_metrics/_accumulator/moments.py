@@ -2,17 +2,18 @@
 
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float32, Int32
+from jax import lax
+from jaxtyping import Array, Float32, Int32
 
-from .._arrays import AxisName
-from .accumulator import AbstractAccumulator
+from .._arrays import AxisName, halves
+from .accumulator import AbstractAccumulator, SpecOf, specs_behind
 from .added import AbstractRecord, check_array, check_record
 from .count import Count
 from .gather import merge_devices
-from .total import Total
+from .total import Total, plus, sum_of_pairs
 
 
 class MomentsRecord(AbstractRecord):
@@ -86,37 +87,41 @@ class Moments(AbstractAccumulator):
     """
 
     count: Count
-    mean: Total
-    sum_of_squares: Total
+    # Pairs as in `Total`: means, and sums of squared deviations.
+    numbers: Float32[Array, "half=2 moment=2 *component feature"]
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "Moments":
         """No items seen, for the given shape `[component?, feature]`."""
-        return cls(
-            count=Count.zeros(shape[:-1]),
-            mean=Total.zeros(shape),
-            sum_of_squares=Total.zeros(shape),
-        )
+        return cls(Count.zeros(shape[:-1]), jnp.zeros((2, 2, *shape), jnp.float32))
+
+    @property
+    def mean(self) -> Total:
+        """The mean."""
+        return Total(*self.numbers[:, 0])
+
+    @property
+    def sum_of_squares(self) -> Total:
+        """The sum of squared deviations from the mean."""
+        return Total(*self.numbers[:, 1])
 
     def _check(self, added: Any) -> None:
         check_record(added, "Moments", MomentsRecord)
-        check_array(added.count, "Moments", self.count.low.shape, jnp.int32)
+        shape = self.numbers.shape[2:]
+        check_array(added.count, "Moments", shape[:-1], jnp.int32)
         for sums in (added.centre, added.deviations, added.squared_deviations):
-            check_array(sums, "Moments", self.mean.high.shape, jnp.float32)
+            check_array(sums, "Moments", shape, jnp.float32)
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Moments":
         rest = added.deviations / jnp.maximum(added._float_count(), 1)
         squares = jnp.maximum(added.squared_deviations - rest * added.deviations, 0)
-        zeros = jnp.zeros_like(added.centre)
-        batch = Moments(
-            count=Count.zeros(added.count.shape).add(added.count),
-            mean=Total(added.centre, zeros).add(rest),
-            sum_of_squares=Total(squares, zeros),
-        )
-        return self.merge(batch if axis_name is None else batch.all_reduce(axis_name))
+        zeros = lax.full_like(squares, 0)
+        mean = plus((added.centre, zeros), rest)
+        count = Count.of(added.count)
+        batch = Moments(count, _stacked(mean, (squares, zeros)))
+        return self._merge(batch if axis_name is None else batch.all_reduce(axis_name))
 
-    def merge(self, later: "Moments") -> "Moments":
-        """The moments of both sets of items together."""
+    def _merge(self, later: "Moments") -> "Moments":
         return _merged(self, later)
 
     def all_reduce(self, axis_name: AxisName) -> "Moments":
@@ -125,7 +130,12 @@ class Moments(AbstractAccumulator):
 
     def variance(self) -> Float32[Array, "*component feature"]:
         """Mean squared deviation; NaN where no items were seen."""
-        return self.sum_of_squares.to_float() / self._float_count()
+        return self.numbers[0, 1] / self._float_count()
+
+    def partition_specs(self, spec_of: SpecOf) -> Any:
+        """The moments, with a `PartitionSpec` in place of each array."""
+        specs = self.count.partition_specs(spec_of), specs_behind(2, spec_of, self.numbers)
+        return eqx.tree_at(lambda moments: (moments.count, moments.numbers), self, specs)
 
     def to_numpy(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance from both halves, as NumPy float64, on the host."""
@@ -137,27 +147,26 @@ class Moments(AbstractAccumulator):
         return self.count.to_float()[..., None]
 
 
-# Traced once for all moments of the same shape.
-@jax.jit
 def _merged(earlier: Moments, later: Moments) -> Moments:
     mine, theirs = earlier._float_count(), later._float_count()
     share = theirs / jnp.maximum(mine + theirs, 1)
     # If the means are large and close, only the fractional part is left in their difference.
-    difference = (later.mean.high - earlier.mean.high) + (later.mean.low - earlier.mean.low)
-    between = jnp.square(difference) * (mine * share)
-    merged = Moments(
-        count=earlier.count.merge(later.count),
-        mean=earlier.mean.add(difference * share),
-        sum_of_squares=earlier.sum_of_squares.merge(later.sum_of_squares).add(between),
-    )
+    (mean, sum_of_squares), (later_mean, later_squares) = map(_pairs, (earlier, later))
+    difference = (later_mean[0] - mean[0]) + (later_mean[1] - mean[1])
+    mean = plus(mean, difference * share)
+    between = lax.square(difference) * (mine * share)
+    sum_of_squares = plus(sum_of_pairs(sum_of_squares, later_squares), between)
     # If no items were seen before, the difference has lost the last bits of the new mean.
-    is_first = mine == 0
-    return Moments(
-        count=merged.count,
-        mean=_select(is_first, later.mean, merged.mean),
-        sum_of_squares=_select(is_first, later.sum_of_squares, merged.sum_of_squares),
-    )
+    numbers = jnp.where(mine == 0, later.numbers, _stacked(mean, sum_of_squares))
+    return Moments(earlier.count._merge(later.count), numbers)
 
 
-def _select(condition: Bool[Array, "*component 1"], one: Total, other: Total) -> Total:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+def _pairs(moments: Moments) -> list[tuple[Array, Array]]:
+    """The pairs of both moments."""
+    high, low = map(halves, halves(moments.numbers))
+    return [*zip(high, low, strict=True)]
+
+
+def _stacked(mean: tuple[Array, Array], sum_of_squares: tuple[Array, Array]) -> Array:
+    """The pairs of both moments in one array, `[half, moment, *component, feature]`."""
+    return jnp.stack([jnp.stack(both) for both in zip(mean, sum_of_squares, strict=True)])

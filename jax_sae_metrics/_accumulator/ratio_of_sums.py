@@ -1,20 +1,24 @@
 """A ratio of two sums, and how far chance may have moved it."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float32, Int32
 
-from .._arrays import AxisName, ratio
-from .accumulator import AbstractAccumulator
+from .._arrays import AxisName, halves, ratio, unsharded
+from .accumulator import AbstractAccumulator, SpecOf
 from .added import AbstractRecord, check_array, check_record
 from .count import Count
 from .gather import merge_devices
-from .total import Total
+from .total import plus, sum_of_pairs
 
+# The number of rows before the products.
+_FIRST_PRODUCT = 4
 # The least mean square of numbers whose error is known: a millionth of them has a normal square.
 _SMALLEST_SQUARE = 2.0**-86
 
@@ -87,37 +91,30 @@ class RatioOfSums(AbstractAccumulator):
     """
 
     num_units: Count
-    reference: Float32[Array, "*component"]
-    sums: Total
-    products: Total
+    # Pairs as in `Total`: a row of references, three of sums, and the products.
+    numbers: Float32[Array, "half=2 row *component"]
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "RatioOfSums":
         """No units seen, for the given shape `[component?]`."""
-        return cls(
-            num_units=Count.zeros(shape),
-            reference=jnp.zeros(shape, jnp.float32),
-            sums=Total.zeros((3, *shape)),
-            products=Total.zeros((3, *shape, *shape)),
-        )
+        num_rows = _FIRST_PRODUCT + 3 * math.prod(shape)
+        return cls(Count.zeros(shape), jnp.zeros((2, num_rows, *shape), jnp.float32))
 
     def _check(self, added: Any) -> None:
+        shape = self.num_units.words.shape[1:]
         check_record(added, "RatioOfSums", RatioOfSumsRecord)
-        check_array(added.num_units, "RatioOfSums", self.reference.shape, jnp.int32)
-        check_array(added.reference, "RatioOfSums", self.reference.shape, jnp.float32)
-        check_array(added.sums, "RatioOfSums", self.sums.high.shape, jnp.float32)
-        check_array(added.products, "RatioOfSums", self.products.high.shape, jnp.float32)
+        check_array(added.num_units, "RatioOfSums", shape, jnp.int32)
+        check_array(added.reference, "RatioOfSums", shape, jnp.float32)
+        check_array(added.sums, "RatioOfSums", (3, *shape), jnp.float32)
+        check_array(added.products, "RatioOfSums", (3, *shape, *shape), jnp.float32)
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "RatioOfSums":
-        sums, products = (
-            Total(each, jnp.zeros_like(each)) for each in (added.sums, added.products)
-        )
-        num_units = Count.zeros(added.num_units.shape).add(added.num_units)
-        batch = RatioOfSums(num_units, added.reference, sums, products)
-        return self.merge(batch if axis_name is None else batch.all_reduce(axis_name))
+        num_units = Count.of(added.num_units)
+        high = _in_rows(added.reference, added.sums, added.products)
+        batch = RatioOfSums(num_units, jnp.stack([high, lax.full_like(high, 0)]))
+        return self._merge(batch if axis_name is None else batch.all_reduce(axis_name))
 
-    def merge(self, later: "RatioOfSums") -> "RatioOfSums":
-        """The units of both, about a reference near the ratio of all."""
+    def _merge(self, later: "RatioOfSums") -> "RatioOfSums":
         return _merged(self, later)
 
     def all_reduce(self, axis_name: AxisName) -> "RatioOfSums":
@@ -126,7 +123,7 @@ class RatioOfSums(AbstractAccumulator):
 
     def value(self) -> Float32[Array, "*component"]:
         """The ratio of the sums; NaN where no units were seen."""
-        numerator, denominator, _ = self.sums.to_float()
+        _, (numerator, denominator, _), _ = _from_rows(self.numbers[0])
         return ratio(numerator, denominator)
 
     def covariance(self) -> Float32[Array, "*component_and_component"]:
@@ -135,7 +132,7 @@ class RatioOfSums(AbstractAccumulator):
         It is NaN for components that never saw a unit together, for fewer than two units, and where
         float32 cannot hold the squares of the numbers: beyond 1e19, and below 1e-13.
         """
-        sums, products = self.sums.to_float(), self.products.to_float()
+        _, sums, products = _from_rows(self.numbers[0])
         numerator, denominator, residual = sums
         # About the ratio itself. It is known from the reference to more digits than float32 has.
         of_residuals, _, of_denominators = (
@@ -160,27 +157,57 @@ class RatioOfSums(AbstractAccumulator):
 
     def denominator(self) -> Float32[Array, "*component"]:
         """The sum of the denominators."""
-        return self.sums.to_float()[1]
+        return _from_rows(self.numbers[0])[1][1]
+
+    def partition_specs(self, spec_of: SpecOf) -> Any:
+        """The ratio, with a `PartitionSpec` in place of each array: few numbers, on all devices."""
+        del spec_of
+        return jax.tree.map(lambda leaf: PartitionSpec(), self)
 
     def to_numpy(self) -> np.ndarray:
         """The ratio, as NumPy float64, on the host."""
-        numerator, denominator, _ = self.sums.to_numpy()
+        high, low = np.asarray(self.numbers, np.float64)[:, 1:3]
+        numerator, denominator = high + low
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(numerator / denominator)
 
 
-# Traced once for all ratios of the same shape.
-@jax.jit
 def _merged(earlier: RatioOfSums, later: RatioOfSums) -> RatioOfSums:
-    reference = _slope_of_both(
-        earlier.reference, earlier.products.high, later.reference, later.products.high
-    )
-    sums, products = earlier.sums.merge(later.sums), earlier.products.merge(later.products)
-    for one in (earlier, later):
-        change = reference - one.reference
-        more_sums, more_products = _changes(one.sums.high, one.products.high, change)
-        sums, products = sums.add(more_sums), products.add(more_products)
-    return RatioOfSums(earlier.num_units.merge(later.num_units), reference, sums, products)
+    pairs = halves(earlier.numbers), halves(later.numbers)
+    both = mine, theirs = [_from_rows(high) for high, _ in pairs]
+    reference = _slope_of_both(mine[0], mine[2], theirs[0], theirs[2])
+    pair = sum_of_pairs(*pairs)
+    for old, sums, products in both:
+        pair = plus(pair, _in_rows(reference, *_changes(sums, products, reference - old)))
+    # A reference is no sum: it is a float32 number, not half of a pair.
+    numbers = [
+        jnp.concatenate([first[None], rows[1:]])
+        for first, rows in zip((reference, lax.full_like(reference, 0)), pair, strict=True)
+    ]
+    return RatioOfSums(earlier.num_units._merge(later.num_units), jnp.stack(numbers))
+
+
+def _in_rows(
+    reference: Float32[Array, "*component"],
+    sums: Float32[Array, "sum=3 *component"],
+    products: Float32[Array, "product=3 *component_and_component"],
+) -> Float32[Array, "row ..."]:
+    """References, sums and products below each other."""
+    rows = map(unsharded, (reference[None], sums, products.reshape(-1, *reference.shape)))
+    return jnp.concatenate([*rows])
+
+
+def _from_rows(
+    rows: Float32[Array, "row ..."],
+) -> tuple[
+    Float32[Array, "*component"],
+    Float32[Array, "sum=3 *component"],
+    Float32[Array, "product=3 *component_and_component"],
+]:
+    """References, sums and products."""
+    shape = rows.shape[1:]
+    products = rows[_FIRST_PRODUCT:].reshape(3, *shape, *shape)
+    return rows[0], rows[1:_FIRST_PRODUCT], products
 
 
 def _slope_of_both(

@@ -71,8 +71,7 @@ class TopExamples(AbstractAccumulator):
             values, ids = map(side_by_side, gather((values, ids), axis_name))
         return self._with(values, ids)
 
-    def merge(self, later: "TopExamples") -> "TopExamples":
-        """The largest of both."""
+    def _merge(self, later: "TopExamples") -> "TopExamples":
         return self._with(later.values, later.ids)
 
     def all_reduce(self, axis_name: AxisName) -> "TopExamples":

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
-from .._arrays import AxisName, as_written, two_sum
-from .accumulator import AbstractAccumulator
+from .._arrays import AxisName, as_written, halves, two_sum
+from .accumulator import AbstractAccumulator, SpecOf, specs_behind
 from .added import check_array
-from .at_indices import scatter_set, take
+from .at_indices import in_row, scatter_set, take
 from .gather import merge_devices
 from .scattered import Scattered
 
@@ -38,25 +38,37 @@ class Total(AbstractAccumulator):
         T. J. Dekker, A floating-point technique for extending the available precision, 1971.
     """
 
-    high: Float32[Array, "*shape"]
-    low: Float32[Array, "*shape"]
+    # In one array: what a program costs that does little is the number of its results.
+    halves: Float32[Array, "half=2 *shape"]
+
+    def __init__(self, high: Float32[Array, "*shape"], low: Float32[Array, "*shape"]) -> None:
+        self.halves = jnp.stack([high, low])
 
     @classmethod
     def zeros(cls, shape: tuple[int, ...]) -> "Total":
         """An empty total of the given shape."""
         return cls(high=jnp.zeros(shape, jnp.float32), low=jnp.zeros(shape, jnp.float32))
 
+    @property
+    def high(self) -> Float32[Array, "*shape"]:
+        """The value rounded to float32."""
+        return self.halves[0]
+
+    @property
+    def low(self) -> Float32[Array, "*shape"]:
+        """What rounding has lost."""
+        return self.halves[1]
+
     def _check(self, added: Any) -> None:
-        check_array(added, "Total", self.high.shape, jnp.float32)
+        check_array(added, "Total", self.halves.shape[1:], jnp.float32)
 
     def _add(self, added: Any, axis_name: AxisName | None) -> "Total":
         if axis_name is not None:
             added = lax.psum(added, axis_name)
-        return self._plus(added, jnp.zeros_like(added))
+        return Total(*plus(halves(self.halves), added))
 
-    def merge(self, later: "Total") -> "Total":
-        """The sum of both totals."""
-        return self._plus(later.high, later.low)
+    def _merge(self, later: "Total") -> "Total":
+        return Total(*sum_of_pairs(halves(self.halves), halves(later.halves)))
 
     def all_reduce(self, axis_name: AxisName) -> "Total":
         """The sum of the totals of all devices, added in pairs so that no low half is lost."""
@@ -68,28 +80,39 @@ class Total(AbstractAccumulator):
 
     def to_numpy(self) -> np.ndarray:
         """The value from both halves, as NumPy float64, on the host."""
-        return np.asarray(np.float64(self.high) + np.float64(self.low))
+        high, low = np.asarray(self.halves, np.float64)
+        return np.asarray(high + low)
 
-    def _plus(self, high: Float32[Array, "*shape"], low: Float32[Array, "*shape"]) -> "Total":
-        return Total(*_sum_of_pairs((self.high, self.low), (high, low)))
+    def partition_specs(self, spec_of: SpecOf) -> Any:
+        """The total, with a `PartitionSpec` in place of its array."""
+        return specs_behind(1, spec_of, self)
 
     def _add_few(self, added: Scattered, axis_name: AxisName | None) -> "Total":
         added = added.gathered(axis_name).at_different_places()
-        old = Total(take(self.high, added.at), take(self.low, added.at))
-        new = old._plus(added.values, jnp.zeros_like(added.values))
-        return Total(
-            high=scatter_set(self.high, added.at, new.high),
-            low=scatter_set(self.low, added.at, new.low),
-        )
+        at_halves = [in_row(half, added.at) for half in range(2)]
+        high, low = (take(self.halves, at) for at in at_halves)
+        new = plus((high, low), added.values)
+        halves = self.halves
+        for at, half in zip(at_halves, new, strict=True):
+            halves = scatter_set(halves, at, half)
+        return eqx.tree_at(lambda total: total.halves, self, halves)
 
 
-# Traced once for all totals of the same shape.
-@jax.jit
-def _sum_of_pairs(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+def sum_of_pairs(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The sum of two unevaluated pairs of float32."""
     total, lost = two_sum(one[0], other[0])
-    rest = lost + (one[1] + other[1])
+    return _renormalised(total, lost + (one[1] + other[1]))
+
+
+def plus(one: tuple[Array, Array], more: Array) -> tuple[Array, Array]:
+    """The sum of an unevaluated pair and a float32 number."""
+    total, lost = two_sum(one[0], more)
+    return _renormalised(total, lost + one[1])
+
+
+def _renormalised(total: Array, rest: Array) -> tuple[Array, Array]:
     renormalised = as_written(total + rest)
     rest = rest - (renormalised - total)
     # Infinity needs no compensation: inf must not become inf - inf.
-    finite = jnp.isfinite(renormalised)
-    return jnp.where(finite, renormalised, total), jnp.where(finite, rest, jnp.zeros_like(rest))
+    finite = lax.is_finite(renormalised)
+    return lax.select(finite, renormalised, total), lax.select(finite, rest, lax.full_like(rest, 0))

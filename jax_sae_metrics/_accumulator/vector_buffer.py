@@ -62,9 +62,8 @@ class VectorBuffer(AbstractAccumulator):
             append = jax.vmap(append)
         return VectorBuffer(*append(self.values, self.num_filled, values, valid))
 
-    def merge(self, later: "VectorBuffer") -> "VectorBuffer":
-        """Append the vectors of the later buffer."""
-        return self.add(later._vectors())
+    def _merge(self, later: "VectorBuffer") -> "VectorBuffer":
+        return self._add(later._vectors(), None)
 
     def all_reduce(self, axis_name: AxisName) -> "VectorBuffer":
         """The vectors of all devices, in the order of the devices."""

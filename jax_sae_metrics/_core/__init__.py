@@ -1,4 +1,8 @@
 from .collection import MetricCollection as MetricCollection
+from .collection_state import (
+    CollectionState as CollectionState,
+    accumulators_of as accumulators_of,
+)
 from .difference import difference as difference
 from .metric import AbstractMetric as AbstractMetric
 from .moving_average import MovingAverage as MovingAverage

@@ -2,18 +2,17 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import equinox as eqx
 import jax
 from jax.sharding import PartitionSpec
 
-from .._arrays import AxisName
 from .._configuration import brief, check_name
 from .._inputs import Batch, SizedAxis
+from .collection_state import accumulators_of
 from .flatten import SameNameError, flatten
 from .metric import AbstractMetric, check_metric
-from .state import accumulators_of
 
 
 class MetricCollection(AbstractMetric[dict[str, Any]]):
@@ -78,7 +77,7 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     def _check_names_of_results(self) -> None:
         try:
-            jax.eval_shape(lambda: self._compute(self._init()))
+            jax.eval_shape(lambda: self._compute(self._empty()))
         except SameNameError as error:
             raise ValueError(f"metrics: {error} Rename one of the metrics.") from None
 
@@ -87,8 +86,11 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
         """The metrics by name."""
         return dict(self._metrics)
 
-    def _init(self) -> dict[str, Any]:
-        return {name: metric.init() for name, metric in self._metrics}
+    def _empty(self) -> dict[str, Any]:
+        return {name: metric._empty() for name, metric in self._metrics}
+
+    def _init(self) -> NoReturn:
+        raise TypeError("A collection has no accumulators of its own.")
 
     @property
     def _sizes(self) -> dict[SizedAxis, int | None]:
@@ -99,12 +101,8 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
             for axis, size in first.items()
         }
 
-    def _forward(
-        self, state: dict[str, Any], observation: dict[str, Any], axis_name: AxisName | None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        both = {n: m._forward(state[n], observation[n], axis_name) for n, m in self._metrics}
-        updated, read = ({n: pair[i] for n, pair in both.items()} for i in range(2))
-        return updated, read
+    def _read_by_forward(self, updated: dict[str, Any], of_batch: dict[str, Any]) -> dict[str, Any]:
+        return {n: m._read_by_forward(updated[n], of_batch[n]) for n, m in self._metrics}
 
     def _reset(self, state: dict[str, Any]) -> dict[str, Any]:
         return {name: metric._reset(state[name]) for name, metric in self._metrics}
@@ -122,7 +120,7 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
                 asked[name] = metric._ask(batch.inputs)
         return asked
 
-    def _finish(self, found: dict[str, Any]) -> dict[str, Any]:
+    def _to_observation(self, found: dict[str, Any]) -> dict[str, Any]:
         observation = {}
         for name, metric in self._metrics:
             with _named(name):

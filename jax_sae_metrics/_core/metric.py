@@ -19,19 +19,13 @@ from .._accumulator import AbstractAccumulator, combined, dense, summed
 from .._arrays import AxisName, as_jax, map_nodes
 from .._configuration import ONLY_READS, brief, check_choice, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
+from .adding import add_observation
+from .collection_state import CollectionState, accumulators_of, packed, unpacked
 from .exporting import register_nodes
+from .mismatch import MismatchError, difference_of_states
 from .placement import fitting, placed
 from .public import public
-from .state import (
-    MismatchError,
-    Observation,
-    State,
-    accumulators_of,
-    add_observation,
-    check_differs,
-    difference_of_states,
-    is_of_states,
-)
+from .state import Observation, State, check_differs
 from .state_dict import from_state_dict, to_state_dict
 
 Accumulators = TypeVar("Accumulators")
@@ -127,8 +121,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             axis `"model"`. Accumulators without a learned-feature axis take the entry of the
             component axis alone. Accumulators per input feature are replicated over `"model"`.
         """
-        empty = self._init()
-        state = empty if is_of_states(empty) else State(self._counted_by, empty)
+        state = packed(self._empty())
         register_nodes(state)
         if sharding is None:
             return state
@@ -155,7 +148,12 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         if not isinstance(spec, PartitionSpec):
             raise TypeError(f"spec: expected a jax.sharding.PartitionSpec, got {brief(spec)}.")
-        return self._specs(_empty(self), spec)
+        state = _empty(self)
+        if not isinstance(state, CollectionState):
+            return self._specs(state, spec)
+        # Pools hold what is small, and whole on every device.
+        pools = {n: pool.partition_specs(lambda _: spec) for n, pool in state.pools.items()}
+        return CollectionState(self._specs(state.states, spec), pools)
 
     @public
     def reset(self, state: Any) -> Any:
@@ -164,7 +162,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         It is empty, except for what is not of a window: the ages of `DeadFeatures`, moving averages
         and windows. Arrays stay on the devices where they are.
         """
-        return self._reset(self._check(state))
+        return packed(self._reset(unpacked(self._check(state))))
 
     @public
     def observe(self, **inputs: Any) -> Any:
@@ -236,7 +234,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         _check_bound(axis_name)
         observation = self._observe_inputs(Inputs(inputs, axis_name))
-        updated, read = self._forward(self._check(state), observation, axis_name)
+        updated = self.accumulate(state, observation, axis_name=axis_name)
+        of_batch = self.accumulate(self.init(), observation, axis_name=axis_name)
+        read = packed(self._read_by_forward(unpacked(updated), unpacked(of_batch)))
         return updated, self._read("_compute", read)
 
     @public
@@ -304,9 +304,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         **Raises:** at trace time, `ValueError` for a state, or one of a collection, that is known
         to be the same on all devices of an axis: also for an empty one, which counts nothing.
         """
-        state = self._check(state)
+        given, state = state, self._check(state)
         _check_bound(axis_name)
-        check_differs(state, axis_name)
+        check_differs(unpacked(given), axis_name)
         reduce = lambda accumulator: accumulator.all_reduce(axis_name)  # noqa: E731
         return map_nodes(AbstractAccumulator, reduce, state)
 
@@ -340,7 +340,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         check_choice("missing", missing, ("error", "empty"))
         empty = self.init() if missing == "empty" else None
         try:
-            return from_state_dict(state_dict, _empty(self), empty)
+            return packed(from_state_dict(state_dict, _unpacked_empty(self), empty))
         except MismatchError as error:
             raise ValueError(
                 f"state_dict: not of a state of {type(self).__name__}. {error}"
@@ -362,21 +362,22 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         fields = [f for f in dataclasses.fields(self) if not f.metadata.get(ONLY_READS)]
         return {field.name: getattr(self, field.name) for field in fields}
 
-    def _forward(self, state: Any, observation: Any, axis_name: AxisName | None) -> tuple[Any, Any]:
-        """The state with an observation added, and the state that `forward` reads."""
-        if self._is_running:
-            updated = self.accumulate(state, observation, axis_name=axis_name)
-            return updated, updated
-        of_batch = self.accumulate(self.init(), observation, axis_name=axis_name)
-        return self.merge(state, of_batch), of_batch
+    def _empty(self) -> Any:
+        """The empty state; of a collection, the states of its metrics by name."""
+        return State(self._counted_by, self._init())
+
+    def _read_by_forward(self, updated: Any, of_batch: Any) -> Any:
+        """Of two states, the one that says something."""
+        return updated if self._is_running else of_batch
 
     def _reset(self, state: Any) -> Any:
-        return state if self._is_running else jax.tree.map(_emptied, self.init(), state)
+        return state if self._is_running else jax.tree.map(_emptied, self._empty(), state)
 
     def _specs(self, state: Any, spec: PartitionSpec) -> Any:
         """The state, with a spec in place of each leaf."""
         axes = self._shape("learned_feature")
-        return jax.tree.map(lambda leaf: fitting(spec, leaf.shape, axes), state)
+        specs = lambda one: one.partition_specs(lambda shape: fitting(spec, shape, axes))  # noqa: E731
+        return map_nodes(AbstractAccumulator, specs, state)
 
     def _labels(self) -> Any:
         """For each result, the labels along each of its axes, or the name of a long one."""
@@ -405,8 +406,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     def _to_observation(self, found: Any) -> Any:
         """What the answers add to the state."""
-        parts = self._finish(found)
-        return parts if is_of_states(parts) else Observation(self._counted_by, parts)
+        return Observation(self._counted_by, self._finish(found))
 
     def _observe_inputs(
         self, inputs: Inputs, check: Callable[[Inputs, str], None] = Inputs.check_all_were_read
@@ -454,12 +454,14 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         leaves, tree = jax.tree.flatten(state)
         if (tree, [*map(_kind_of_array, leaves)]) == _kind_of_state(self):
             return leaves
-        if difference := difference_of_states(state, _empty(self)):
+        is_packed = tree == _kind_of_state(self)[0]
+        expected = _empty(self) if is_packed else _unpacked_empty(self)
+        if difference := difference_of_states(state, expected):
             raise ValueError(
                 f"state: not a state of {type(self).__name__}. {difference} Pass what `init` or "
                 "`update` of this metric returned."
             )
-        return [*map(as_jax, leaves)]
+        return [*map(as_jax, jax.tree.leaves(packed(state)))]
 
     def _read(self, method: str, state: Any) -> Any:
         """What a method reads from the accumulators of a state."""
@@ -491,6 +493,12 @@ def labels_of(metric: AbstractMetric[Any]) -> Any:
 def _empty(metric: AbstractMetric[Any]) -> Any:
     """The shapes and dtypes of a state."""
     return jax.eval_shape(metric.init)
+
+
+@functools.lru_cache
+def _unpacked_empty(metric: AbstractMetric[Any]) -> Any:
+    """The shapes and dtypes of a state; of a collection, of its metrics' states by name."""
+    return jax.eval_shape(metric._empty)
 
 
 @functools.lru_cache

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float32, PyTree
 from .._accumulator import AbstractAccumulator
 from .._arrays import AxisName, ratio
 from .._configuration import check_between
+from .collection_state import accumulators_of
 from .metric import AbstractMetric, labels_of
-from .state import accumulators_of
 from .wrapper import AbstractWrapper, Wrapped
 
 
@@ -109,9 +109,9 @@ class _Averages(AbstractAccumulator):
         known = jax.tree.map(lambda value: (~jnp.isnan(value)).astype(jnp.float32), values)
         values = jax.tree.map(lambda value: jnp.where(jnp.isnan(value), 0, value), values)
         remaining = jnp.full((), self.decay, jnp.float32)
-        return self.merge(_Averages(values, known, remaining, self.metric, self.decay))
+        return self._merge(_Averages(values, known, remaining, self.metric, self.decay))
 
-    def merge(self, later: "_Averages") -> "_Averages":
+    def _merge(self, later: "_Averages") -> "_Averages":
         """The batches of `later` come after these."""
 
         def add(mine: Array, theirs: Array) -> Array:

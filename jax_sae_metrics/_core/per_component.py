@@ -6,7 +6,6 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from .._arrays import AxisName
 from .._configuration import as_tuple, brief, check_in_order, check_name
 from .._inputs import Batch
 from .flatten import flatten
@@ -98,11 +97,14 @@ class PerComponent(AbstractMetric[Any]):
                 f"for {self.metric!r}, got {len(names)}: {names}."
             )
 
-    def _init(self) -> Any:
-        return self.metric.init()
+    def _empty(self) -> Any:
+        return self.metric._empty()
 
-    def _forward(self, state: Any, observation: Any, axis_name: AxisName | None) -> tuple[Any, Any]:
-        return self.metric._forward(state, observation, axis_name)
+    def _init(self) -> Any:
+        return self.metric._init()
+
+    def _read_by_forward(self, updated: Any, of_batch: Any) -> Any:
+        return self.metric._read_by_forward(updated, of_batch)
 
     def _reset(self, state: Any) -> Any:
         return self.metric._reset(state)
@@ -122,7 +124,7 @@ class PerComponent(AbstractMetric[Any]):
     def _observe(self, batch: Batch) -> Any:
         return self.metric._ask(batch.inputs)
 
-    def _finish(self, found: Any) -> Any:
+    def _to_observation(self, found: Any) -> Any:
         return self.metric._to_observation(found)
 
     def _compute(self, state: Any) -> dict[str, Any]:

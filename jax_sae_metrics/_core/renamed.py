@@ -5,11 +5,11 @@ from typing import Any
 import equinox as eqx
 from jax.sharding import PartitionSpec
 
-from .._arrays import AxisName
 from .._configuration import check_name
 from .._inputs import Batch
+from .collection_state import accumulators_of, packed, unpacked
 from .metric import AbstractMetric
-from .state import Observation, State, accumulators_of
+from .state import State
 from .wrapper import AbstractWrapper, Wrapped
 
 
@@ -71,16 +71,18 @@ class Renamed(AbstractWrapper):
     def _observe(self, batch: Batch) -> Any:
         return self.metric._ask(batch.inputs.renamed(dict(self.names)))
 
-    def _forward(self, state: Any, observation: Any, axis_name: AxisName | None) -> tuple[Any, Any]:
-        both = self.metric._forward(_inner(state), _inner(observation), axis_name)
-        updated, read = (State(self._counted_by, Wrapped(inner)) for inner in both)
-        return updated, read
+    def _read_by_forward(self, updated: Any, of_batch: Any) -> Any:
+        inner = (unpacked(state.inner) for state in (updated, of_batch))
+        return self._with(packed(self.metric._read_by_forward(*inner)))
 
     def _reset(self, state: Any) -> Any:
-        return State(self._counted_by, Wrapped(self.metric._reset(_inner(state))))
+        return self._with(self.metric.reset(state.inner))
 
     def _specs(self, state: Any, spec: PartitionSpec) -> Any:
-        return State(self._counted_by, Wrapped(self.metric._specs(_inner(state), spec)))
+        return self._with(self.metric.partition_specs(spec))
+
+    def _with(self, inner: Any) -> State[Wrapped]:
+        return State(self._counted_by, Wrapped(inner))
 
     def _compute(self, state: Wrapped) -> Any:
         return self.metric._compute(accumulators_of(state.inner))
@@ -90,7 +92,3 @@ class Renamed(AbstractWrapper):
 
     def _standard_error(self, state: Wrapped) -> Any:
         return self.metric._standard_error(accumulators_of(state.inner))
-
-
-def _inner(state: State[Wrapped] | Observation) -> Any:
-    return state.inner

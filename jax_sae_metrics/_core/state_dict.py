@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .collection_state import unpacked
 from .flatten import flatten
-from .state import MismatchError, State, described, difference_of_states, dotted
+from .mismatch import MismatchError, described, difference_of_states
+from .state import State, dotted
 
 _SCHEMA_VERSION = 1
 
@@ -16,7 +18,7 @@ _SCHEMA_VERSION = 1
 def to_state_dict(state: Any) -> dict[str, Any]:
     """A state as nested dictionaries of NumPy arrays."""
     version = np.asarray(_SCHEMA_VERSION, np.int32)
-    return {"schema_version": version, "state": _to_arrays(jax.device_get(state))}
+    return {"schema_version": version, "state": _to_arrays(unpacked(jax.device_get(state)))}
 
 
 def _to_arrays(state: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from jaxtyping import Array, Int32
 from .._accumulator import AbstractAccumulator
 from .._arrays import AxisName, map_nodes, on_mesh_of, resharded_as
 from .._configuration import check_size
+from .collection_state import accumulators_of
 from .metric import AbstractMetric
-from .state import accumulators_of
 from .wrapper import AbstractWrapper, Wrapped
 
 
@@ -71,7 +71,7 @@ class Window(AbstractWrapper):
         return Wrapped(_Ring.empty(self.metric, num_parts, updates_per_part))
 
     def _specs(self, state: Any, spec: PartitionSpec) -> Any:
-        of_metric = self.metric._specs(jax.eval_shape(self.metric.init), spec)
+        of_metric = self.metric.partition_specs(spec)
         parts = jax.tree.map(lambda one: PartitionSpec(None, *one), of_metric)
         nowhere = jax.tree.map(lambda leaf: PartitionSpec(), state)
         return eqx.tree_at(lambda tree: tree.accumulators.inner.parts, nowhere, parts)
@@ -123,7 +123,7 @@ class _Ring(AbstractAccumulator):
         num_updates = self.num_updates.at[place].set(jnp.where(is_full, 0, num_updates) + 1)
         return self._with(parts, num_updates, place)
 
-    def merge(self, later: "_Ring") -> "_Ring":
+    def _merge(self, later: "_Ring") -> "_Ring":
         """The latest parts of both."""
         mine, theirs = self._in_order(), later._in_order()
         parts, num_updates = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), mine, theirs)

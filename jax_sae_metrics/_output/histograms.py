@@ -9,9 +9,8 @@ import jax
 import numpy as np
 
 from .._configuration import check_name, check_text
-from .._core import AbstractMetric
+from .._core import AbstractMetric, accumulators_of
 from .._core.metric import check_metric
-from .._core.state import accumulators_of
 from .results import axes_of_results, by_result, is_long, names_of_entries, once_each, short
 
 
@@ -54,13 +53,14 @@ def histograms(
     check_metric("metric", metric)
     check_text("prefix", prefix)
     check_name("separator", separator)
-    arrays = jax.device_get(_arrays(metric, accumulators_of(metric._check(state))))
+    arrays = jax.device_get(_arrays(metric, metric._check(state)))
     return once_each(_named(metric, arrays, prefix, separator))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _arrays(metric: AbstractMetric[Any], accumulators: Any) -> collections.OrderedDict[str, Any]:
-    axes, values = axes_of_results(metric), by_result(metric._compute(accumulators))
+def _arrays(metric: AbstractMetric[Any], state: Any) -> collections.OrderedDict[str, Any]:
+    axes = axes_of_results(metric)
+    values = by_result(metric._compute(accumulators_of(state)))
     return collections.OrderedDict(
         (result, value) for result, value in values.items() if is_long(axes[result])
     )

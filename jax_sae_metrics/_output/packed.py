@@ -11,8 +11,7 @@ from jax import lax
 from jaxtyping import Array, UInt32
 
 from .._arrays import unsharded
-from .._core import AbstractMetric
-from .._core.state import accumulators_of
+from .._core import AbstractMetric, accumulators_of
 from .results import axes_of_results, by_result, is_long, names_of_entries, once_each
 
 
@@ -47,14 +46,13 @@ class Packed(NamedTuple):
 
 def pack(metric: AbstractMetric[Any], state: Any, errors: bool) -> Packed:
     """Start to compute all results without long axes, and their standard errors if wanted."""
-    accumulators = accumulators_of(metric._check(state))
-    shapes = _numbers.eval_shape(metric, errors, accumulators)
-    return Packed(_words(metric, errors, accumulators), shapes)
+    state = metric._check(state)
+    return Packed(_words(metric, errors, state), _numbers.eval_shape(metric, errors, state))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _words(metric: AbstractMetric[Any], errors: bool, accumulators: Any) -> UInt32[Array, " word"]:
-    numbers = _numbers(metric, errors, accumulators).values()
+def _words(metric: AbstractMetric[Any], errors: bool, state: Any) -> UInt32[Array, " word"]:
+    numbers = _numbers(metric, errors, state).values()
     words = [lax.bitcast_convert_type(each, jnp.uint32).reshape(-1) for each in numbers]
     return jnp.concatenate([jnp.zeros(0, jnp.uint32), *words])
 
@@ -62,8 +60,9 @@ def _words(metric: AbstractMetric[Any], errors: bool, accumulators: Any) -> UInt
 # Traced once, for the words and their shapes. `jit` would sort the names of a plain dictionary.
 @functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _numbers(
-    metric: AbstractMetric[Any], errors: bool, accumulators: Any
+    metric: AbstractMetric[Any], errors: bool, state: Any
 ) -> collections.OrderedDict[tuple[str, str], Array]:
+    accumulators = accumulators_of(state)
     of_errors = metric._standard_error(accumulators) if errors else None
     spreads = {} if of_errors is None else by_result(of_errors)
     axes, numbers = axes_of_results(metric), collections.OrderedDict()

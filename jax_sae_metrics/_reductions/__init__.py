@@ -29,11 +29,11 @@ from .centre import (
     SquaredDeviation as SquaredDeviation,
     SquaredDistance as SquaredDistance,
 )
+from .function import Function as Function
 from .plain import plain_sum as plain_sum
 from .positions import item_positions as item_positions, num_unmasked as num_unmasked
 from .reduce_all import reduce_all as reduce_all
 from .reduction import (
-    Function as Function,
     Reduction as Reduction,
     Vectors as Vectors,
     check_function as check_function,

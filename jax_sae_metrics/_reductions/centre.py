@@ -10,7 +10,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from .._arrays import AxisName
-from .reduction import Function, Reduction, Vectors
+from .function import Function
+from .reduction import Reduction, Vectors
 from .values import flatten_items, values_of
 
 # With one outlier among n rows, the mean of k of them is at most n / k^2 variances (squared

@@ -3,7 +3,7 @@
 import collections
 import functools
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._arrays import Size
+from .function import Function
 
-Function: TypeAlias = Callable[..., Array]
 Kind: TypeAlias = Literal[
     "sum_per_feature", "sum_per_vector", "max_per_feature", "last_per_feature", "centre", "offset"
 ]

@@ -2,14 +2,14 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array
 
 from .._arrays import at_least_float32, repeated, sharded_as
-from .reduction import Function, Reduction, Vectors
+from .function import at_every_entry
+from .reduction import Reduction, Vectors
 
 
 def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) -> Array:
@@ -25,7 +25,7 @@ def values_of(reduction: Reduction, vectors: Vectors, index: int | None = None) 
     # What is the same for all components gets an entry for each.
     wide = [repeated(array, vectors.shape) for array in wide]
     wide += [_spread(constant, wide[0]) for constant in reduction.constants]
-    values = _of_each_entry(reduction.function, wide[0].ndim)(*wide)
+    values = at_every_entry(reduction.function, wide)
     if vectors.mask is not None and not reduction.is_per_vector:
         masked = -math.inf if reduction.kind == "max_per_feature" else 0
         # Select, never multiply: NaN * 0 is NaN.
@@ -53,13 +53,6 @@ def _as_its_own(array: Array, index: int) -> Array:
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis, **sharded) for axis in (1, 0))
     always = lax.lt(row, lax.add(column, lax.full_like(column, shape[1] + index)))
     return lax.select(always, array, lax.full_like(array, 0))
-
-
-def _of_each_entry(function: Function, ndim: int) -> Function:
-    # A function sees single numbers: it cannot depend on how the arrays are cut into blocks.
-    for _ in range(ndim):
-        function = jax.vmap(function)
-    return function
 
 
 def lowest(dtype: jnp.dtype) -> np.ndarray:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Float32
 
-from ..._accumulator import Moments, RatioOfSums
+from ..._accumulator import Moments, RatioOfSums, Stacked
 from ..._arrays import ratio
 from ..._inputs import AbstractActivations, Batch, Question
 from ..base import AbstractErrorBars, error, source, squared_error
@@ -25,9 +25,18 @@ class ReconstructionMoments(eqx.Module):
     distance from the mean of its batch, or the one that was given.
     """
 
-    source: Moments
-    error: Moments
+    moments: Stacked  # of the source activations, and of the error
     about_mean: RatioOfSums
+
+    @property
+    def source(self) -> Moments:
+        """Moments of the source activations."""
+        return self.moments[0]
+
+    @property
+    def error(self) -> Moments:
+        """Moments of the error."""
+        return self.moments[1]
 
     def squared_errors(self) -> Float32[Array, "*component input_feature"]:
         """Sum of squared errors over vectors."""
@@ -74,17 +83,13 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
     def _init(self) -> ReconstructionMoments:
         shape, components = self._shape("input_feature"), self._shape()
         return ReconstructionMoments(
-            source=Moments.zeros(shape),
-            error=Moments.zeros(shape),
+            moments=Stacked.of([Moments.zeros(shape)] * 2),
             about_mean=RatioOfSums.zeros(components),
         )
 
     def _observe(self, batch: Batch) -> Any:
         both = batch.activations("source_activations", "decoded_activations")
-        of_features = {
-            "source": both.moments_per_feature(source),
-            "error": both.moments_per_feature(error),
-        }
+        of_features = [both.moments_per_feature(function) for function in (source, error)]
         of_vectors = both.sum_per_vector(squared_error), self._squared_distances(batch, both)
         return of_features, both.items, of_vectors
 
@@ -96,7 +101,7 @@ class AbstractVarianceMetric(AbstractErrorBars[ReconstructionMoments]):
 
     def _finish(self, found: Any) -> dict[str, Any]:
         moments, items, (errors, from_mean) = found
-        return moments | {"about_mean": self._ratio(items, errors, from_mean)}
+        return {"moments": moments, "about_mean": self._ratio(items, errors, from_mean)}
 
     def _covariance(
         self, state: ReconstructionMoments

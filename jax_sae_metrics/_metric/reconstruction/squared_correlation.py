@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-from ..._accumulator import Moments
+from ..._accumulator import Moments, Stacked
 from ..._arrays import ratio
 from ..._inputs import Batch
 from ..base import AbstractErrorBars, decoded, error, source
@@ -15,9 +15,7 @@ from ..base import AbstractErrorBars, decoded, error, source
 class CorrelationMoments(eqx.Module):
     """Moments from which a covariance follows: that of x and y is half of Vx + Vy - V(x - y)."""
 
-    source: Moments
-    decoded: Moments
-    error: Moments
+    moments: Stacked  # of source, decoded and error, in this order
 
 
 class SquaredCorrelation(AbstractErrorBars[CorrelationMoments]):
@@ -27,16 +25,16 @@ class SquaredCorrelation(AbstractErrorBars[CorrelationMoments]):
     num_components: int | None = eqx.field(static=True, default=None)
 
     def _init(self) -> CorrelationMoments:
-        return CorrelationMoments(*(Moments.zeros(self._shape("input_feature")) for _ in range(3)))
+        return CorrelationMoments(Stacked.of([Moments.zeros(self._shape("input_feature"))] * 3))
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
         both = batch.activations("source_activations", "decoded_activations")
-        of_each = {"source": source, "decoded": decoded, "error": error}
-        return {name: both.moments_per_feature(function) for name, function in of_each.items()}
+        functions = source, decoded, error
+        return {"moments": [both.moments_per_feature(function) for function in functions]}
 
     def _compute(self, state: CorrelationMoments) -> Float32[Array, "*component"]:
         of_source, of_decoded, of_error = (
-            moments.sum_of_squares for moments in (state.source, state.decoded, state.error)
+            state.moments[index].sum_of_squares for index in range(3)
         )
         # The difference first, which cancels where one of both varies little.
         together = jnp.maximum(of_source.high, of_decoded.high) - of_error.high
