@@ -15,6 +15,7 @@ import pytest
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics._accumulator import Stacked
+from jax_sae_metrics._core.collection_state import opened
 from metric_case import MetricCase, by_what_they_read, draw_inputs
 from metric_cases import ALL_CASES
 
@@ -96,7 +97,7 @@ def accumulators(state: Any) -> list[jsm.AbstractAccumulator]:
     """The accumulators of a state."""
     is_leaf = lambda node: isinstance(node, jsm.AbstractAccumulator)  # noqa: E731
     found = []
-    for node in jax.tree.leaves(state, is_leaf=is_leaf):
+    for node in jax.tree.leaves(opened(state), is_leaf=is_leaf):
         is_stacked = isinstance(node, Stacked)
         found += [node[i] for i in range(len(node.to_numpy()))] if is_stacked else [node]
     return found

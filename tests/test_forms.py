@@ -233,7 +233,7 @@ def test_a_centre_is_near_the_mean(num_items, mask):
     x = 1000 + np.random.default_rng(0).normal(size=(num_items, 2, 5)).astype(np.float32)
     x[:, :, 4] = 0.1  # of equal values, exactly that value
     given = jnp.asarray(x), None if mask is None else jnp.asarray(mask)
-    centre = near_mean(absolute_value, given[:1], given[1], 1, axis_name=None)
+    centre, _ = near_mean(absolute_value, given[:1], given[1], 1, axis_name=None)
     for component in range(2):
         kept = slice(None) if mask is None else mask[:, component]
         vectors = x[kept, component]

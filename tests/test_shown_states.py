@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics._core.collection_state import unpacked
+from jax_sae_metrics._core.collection_state import unpooled
 from metric_cases import ALL_CASES
 
 METRIC = jsm.FeatureDensity(3)
@@ -66,7 +66,7 @@ def test_a_program_that_is_traced_shows_values_at_hand_and_types_of_others():
 
 @pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_every_state_can_be_shown(case):
-    state = unpacked(case.build(2).init())
+    state = unpooled(case.build(2).init())
     for one in jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, jsm.State)):
         assert repr(one).startswith(f"State(\n  {one.counted_by},\n")
         assert "u32[" not in repr(one)

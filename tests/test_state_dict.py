@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics._core.collection_state import packed
+from jax_sae_metrics._core.collection_state import closed
 from subjects import few_and_all_together
 
 FEATURES = 3
@@ -193,7 +193,7 @@ def test_missing_metrics_are_empty_if_that_is_wanted(where):
         wanted = state | {"l0": L0.init()}
     else:
         wanted = state | {"inner": {"density": DENSITY.init()}}
-    assert_same(BOTH.from_state_dict(kept, missing="empty"), packed(wanted))
+    assert_same(BOTH.from_state_dict(kept, missing="empty"), closed(wanted))
 
 
 def test_wrong_arguments():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._accumulator import AbstractAccumulator
-from .collection_state import CollectionState, Place
+from .collection_state import Place, PooledStates
 from .mismatch import MismatchError, listed
 from .state import Observation, State
 
@@ -17,8 +17,8 @@ def add_observation(state: Any, observation: Any, add: Callable[[Any, Any], Any]
     """
     if isinstance(state, AbstractAccumulator | Place):
         return add(state, observation)
-    if isinstance(state, CollectionState):
-        return _add_to_collection(state, observation, add)
+    if isinstance(state, PooledStates):
+        return _add_to_pooled(state, observation, add)
     if isinstance(state, State):
         if not isinstance(observation, Observation):
             raise MismatchError(
@@ -41,9 +41,9 @@ def add_observation(state: Any, observation: Any, add: Callable[[Any, Any], Any]
     return _rebuilt(state, {name: add_observation(own[name], seen[name], add) for name in own})
 
 
-def _add_to_collection(
-    state: CollectionState, observation: Any, add: Callable[[Any, Any], Any]
-) -> CollectionState:
+def _add_to_pooled(
+    state: PooledStates, observation: Any, add: Callable[[Any, Any], Any]
+) -> PooledStates:
     seen: dict[str, dict[int, Any]] = {name: {} for name in state.pools}
 
     def add_or_gather(node: Any, observed: Any) -> Any:
@@ -55,7 +55,7 @@ def _add_to_collection(
     states = add_observation(state.states, observation, add_or_gather)
     in_order = {name: [of_pool[i] for i in range(len(of_pool))] for name, of_pool in seen.items()}
     pools = {name: add(pool, in_order[name]) for name, pool in state.pools.items()}
-    return CollectionState(states, pools)
+    return PooledStates(states, pools)
 
 
 def _children(node: Any) -> dict[Any, Any]:

@@ -1,6 +1,7 @@
-"""The state of a collection, in few arrays."""
+"""The state of a collection, in few arrays and few nodes."""
 
 import collections
+import functools
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import equinox as eqx
 import jax
 
 from .._accumulator import AbstractAccumulator, RatioOfSums, Stacked
-from .state import State
+from .state import State, dotted
 
 
 class Place(eqx.Module):
@@ -19,20 +20,14 @@ class Place(eqx.Module):
     index: int = eqx.field(static=True)
 
 
-class CollectionState(eqx.Module, Mapping[str, Any]):  # type: ignore[misc] # `__eq__`
-    """The state of a collection: a dictionary of its metrics' states that cannot be changed.
-
-    All means and ratios of sums are kept side by side in the same arrays, since every further array
-    costs some microseconds at each step. `state["l0"]` takes the state of one metric out of them.
-    A plain dictionary of states serves as well wherever a collection takes its state, such as
-    `state | {"l0": other}`, with another state in the place of one.
-    """
+class PooledStates(eqx.Module):
+    """The states of a collection, with all means and ratios of sums side by side in pools."""
 
     states: dict[str, Any]  # with a `Place` for each accumulator that is in a pool
     pools: dict[str, Stacked]
 
     @classmethod
-    def of(cls, states: Mapping[str, Any]) -> "CollectionState":
+    def of(cls, states: Mapping[str, Any]) -> "PooledStates":
         """Put the means and ratios of nested dictionaries of states into pools."""
         pooled: dict[str, list[AbstractAccumulator]] = collections.defaultdict(list)
 
@@ -43,19 +38,65 @@ class CollectionState(eqx.Module, Mapping[str, Any]):  # type: ignore[misc] # `_
             pooled[name].append(node)
             return Place(name, len(pooled[name]) - 1)
 
-        in_place = jax.tree.map(placed, dict(states), is_leaf=_is_accumulator)
-        return cls(
-            in_place, {name: Stacked.of(accumulators) for name, accumulators in pooled.items()}
-        )
+        is_accumulator = lambda node: isinstance(node, AbstractAccumulator)  # noqa: E731
+        in_place = jax.tree.map(placed, dict(states), is_leaf=is_accumulator)
+        return cls(in_place, {name: Stacked.of(of_pool) for name, of_pool in pooled.items()})
+
+    def unpooled(self, states: Any) -> Any:
+        """Some of the states, each with arrays of its own."""
+
+        def fill(node: Any) -> Any:
+            return self.pools[node.pool][node.index] if isinstance(node, Place) else node
+
+        # A collection inside of a wrapper has pools of its own.
+        is_leaf = lambda node: isinstance(node, Place | PooledStates)  # noqa: E731
+        return jax.tree.map(fill, states, is_leaf=is_leaf)
+
+
+class Layout:
+    """What the arrays of a `CollectionState` are. There is one object for each layout."""
+
+    def __init__(self, tree: Any) -> None:
+        numbers = jax.tree.unflatten(tree, range(tree.num_leaves))
+        self.tree = tree
+        self.names = tuple(dotted(path) for path, _ in jax.tree.leaves_with_path(numbers))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # JAX pickles no trees of other classes than its own.
+        return _layout_like, (jax.tree.unflatten(self.tree, self.names),)
+
+
+@functools.cache
+def _layout(tree: Any) -> Layout:
+    return Layout(tree)
+
+
+def _layout_like(states: Any) -> Layout:
+    return _layout(jax.tree.structure(states))
+
+
+class CollectionState(eqx.Module, Mapping[str, Any]):  # type: ignore[misc] # `__eq__`
+    """The state of a collection: a dictionary of its metrics' states that cannot be changed.
+
+    Every array and every node of a tree costs some microseconds at each step. All means and ratios
+    of sums are therefore side by side in the same arrays, and all arrays in one dictionary.
+    `state["l0"]` takes the state of one metric out of them. A plain dictionary of states serves as
+    well wherever a collection takes its state, such as `state | {"l0": other}`, with another state
+    in the place of one.
+    """
+
+    arrays: dict[str, Any]  # or what stands in place of arrays, such as specs
+    layout: Layout = eqx.field(static=True)
 
     def __getitem__(self, name: str) -> Any:
-        return self._filled(self.states[name])
+        pooled = opened(self)
+        return pooled.unpooled(pooled.states[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.states)
+        return iter(opened(self).states)
 
     def __len__(self) -> int:
-        return len(self.states)
+        return len(opened(self).states)
 
     def __or__(self, others: Mapping[str, Any]) -> dict[str, Any]:
         return {**self, **others}
@@ -67,38 +108,33 @@ class CollectionState(eqx.Module, Mapping[str, Any]):  # type: ignore[misc] # `_
         states = ",\n".join(f"{name!r}: {state}" for name, state in self.items())
         return f"CollectionState({{\n{textwrap.indent(states, '  ')}\n}})"
 
-    def unpacked(self) -> dict[str, Any]:
-        """The states of all metrics, each with arrays of its own."""
-        return self._filled(self.states)
 
-    def _filled(self, states: Any) -> Any:
-        """States with the accumulators that are in pools."""
-
-        def fill(node: Any) -> Any:
-            return self.pools[node.pool][node.index] if isinstance(node, Place) else node
-
-        # A collection inside of a wrapper has pools of its own.
-        is_leaf = lambda node: isinstance(node, Place | CollectionState)  # noqa: E731
-        return jax.tree.map(fill, states, is_leaf=is_leaf)
+def opened(state: Any) -> Any:
+    """The state of a collection as a tree of accumulators; another state as it is."""
+    if isinstance(state, CollectionState):
+        return jax.tree.unflatten(state.layout.tree, map(state.arrays.get, state.layout.names))
+    is_plain = isinstance(state, Mapping)
+    return PooledStates.of({n: unpooled(s) for n, s in state.items()}) if is_plain else state
 
 
-def packed(states: Any) -> Any:
-    """A dictionary of states in few arrays; another state as it is."""
-    is_plain = isinstance(states, Mapping) and not isinstance(states, CollectionState)
-    return CollectionState.of({n: unpacked(s) for n, s in states.items()}) if is_plain else states
+def closed(state: Any) -> Any:
+    """The state of a collection, as its users have it; another state as it is."""
+    if isinstance(state, CollectionState | State):
+        return state
+    arrays, tree = jax.tree.flatten(opened(state))
+    layout = _layout(tree)
+    return CollectionState(dict(zip(layout.names, arrays, strict=True)), layout)
 
 
-def unpacked(state: Any) -> Any:
+def unpooled(state: Any) -> Any:
     """The state of a collection as nested dictionaries of states; another state as it is."""
     if isinstance(state, CollectionState):
-        return state.unpacked()
-    return {n: unpacked(s) for n, s in state.items()} if isinstance(state, Mapping) else state
+        state = opened(state)
+    if isinstance(state, PooledStates):
+        return state.unpooled(state.states)
+    return {n: unpooled(s) for n, s in state.items()} if isinstance(state, Mapping) else state
 
 
 def accumulators_of(state: Any) -> Any:
     """The part of a state that the metric's own functions see."""
-    return state.accumulators if isinstance(state, State) else unpacked(state)
-
-
-def _is_accumulator(node: Any) -> bool:
-    return isinstance(node, AbstractAccumulator)
+    return state.accumulators if isinstance(state, State) else unpooled(state)

@@ -20,7 +20,7 @@ from .._arrays import AxisName, as_jax, map_nodes
 from .._configuration import ONLY_READS, brief, check_choice, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
 from .adding import add_observation
-from .collection_state import CollectionState, accumulators_of, packed, unpacked
+from .collection_state import PooledStates, accumulators_of, closed, opened, unpooled
 from .exporting import register_nodes
 from .mismatch import MismatchError, difference_of_states
 from .placement import fitting, placed
@@ -121,7 +121,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
             axis `"model"`. Accumulators without a learned-feature axis take the entry of the
             component axis alone. Accumulators per input feature are replicated over `"model"`.
         """
-        state = packed(self._empty())
+        state = closed(self._empty())
         register_nodes(state)
         if sharding is None:
             return state
@@ -148,12 +148,12 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         if not isinstance(spec, PartitionSpec):
             raise TypeError(f"spec: expected a jax.sharding.PartitionSpec, got {brief(spec)}.")
-        state = _empty(self)
-        if not isinstance(state, CollectionState):
+        state = opened(_empty(self))
+        if not isinstance(state, PooledStates):
             return self._specs(state, spec)
         # Pools hold what is small, and whole on every device.
         pools = {n: pool.partition_specs(lambda _: spec) for n, pool in state.pools.items()}
-        return CollectionState(self._specs(state.states, spec), pools)
+        return closed(PooledStates(self._specs(state.states, spec), pools))
 
     @public
     def reset(self, state: Any) -> Any:
@@ -162,7 +162,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         It is empty, except for what is not of a window: the ages of `DeadFeatures`, moving averages
         and windows. Arrays stay on the devices where they are.
         """
-        return packed(self._reset(unpacked(self._check(state))))
+        return closed(self._reset(unpooled(self._check(state))))
 
     @public
     def observe(self, **inputs: Any) -> Any:
@@ -201,9 +201,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
         With `axis_name`, the observations of all its devices are added.
         """
-        state = self._check(state)
+        state = opened(self._check(state))
         _check_bound(axis_name)
-        return self._add(state, observation, lambda a, seen: a.add(seen, axis_name))
+        return closed(self._add(state, observation, lambda a, seen: a.add(seen, axis_name)))
 
     @public
     def update(self, state: Any, *, axis_name: AxisName | None = None, **inputs: Any) -> Any:
@@ -236,7 +236,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         observation = self._observe_inputs(Inputs(inputs, axis_name))
         updated = self.accumulate(state, observation, axis_name=axis_name)
         of_batch = self.accumulate(self.init(), observation, axis_name=axis_name)
-        read = packed(self._read_by_forward(unpacked(updated), unpacked(of_batch)))
+        read = closed(self._read_by_forward(unpooled(updated), unpooled(of_batch)))
         return updated, self._read("_compute", read)
 
     @public
@@ -288,9 +288,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     @public
     def merge(self, earlier: Any, later: Any) -> Any:
         """Return the state of both states' batches together. It is associative."""
-        earlier, later = self._check(earlier), self._check(later)
+        both = (opened(self._check(state)) for state in (earlier, later))
         merge = lambda accumulator, other: accumulator.merge(other)  # noqa: E731
-        return map_nodes(AbstractAccumulator, merge, earlier, later)
+        return closed(map_nodes(AbstractAccumulator, merge, *both))
 
     @public
     def all_reduce(self, state: Any, axis_name: AxisName) -> Any:
@@ -306,9 +306,9 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         given, state = state, self._check(state)
         _check_bound(axis_name)
-        check_differs(unpacked(given), axis_name)
+        check_differs(unpooled(given), axis_name)
         reduce = lambda accumulator: accumulator.all_reduce(axis_name)  # noqa: E731
-        return map_nodes(AbstractAccumulator, reduce, state)
+        return closed(map_nodes(AbstractAccumulator, reduce, opened(state)))
 
     @public
     def state_dict(self, state: Any) -> dict[str, Any]:
@@ -340,7 +340,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         check_choice("missing", missing, ("error", "empty"))
         empty = self.init() if missing == "empty" else None
         try:
-            return packed(from_state_dict(state_dict, _unpacked_empty(self), empty))
+            return closed(from_state_dict(state_dict, _unpooled_empty(self), empty))
         except MismatchError as error:
             raise ValueError(
                 f"state_dict: not of a state of {type(self).__name__}. {error}"
@@ -432,7 +432,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
 
     def _check_observation(self, observation: Any) -> Any:
         """The observation, of JAX arrays; raise unless it is one of this metric."""
-        self._add(_empty(self), observation, lambda accumulator, seen: accumulator)
+        self._add(opened(_empty(self)), observation, lambda accumulator, seen: accumulator)
         return jax.tree.map(as_jax, observation)
 
     def _check_known(self, name: str, spread: Any) -> Any:
@@ -454,14 +454,16 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         leaves, tree = jax.tree.flatten(state)
         if (tree, [*map(_kind_of_array, leaves)]) == _kind_of_state(self):
             return leaves
-        is_packed = tree == _kind_of_state(self)[0]
-        expected = _empty(self) if is_packed else _unpacked_empty(self)
-        if difference := difference_of_states(state, expected):
+        if tree == _kind_of_state(self)[0]:
+            difference = difference_of_states(opened(state), opened(_empty(self)))
+        else:
+            difference = difference_of_states(state, _unpooled_empty(self))
+        if difference:
             raise ValueError(
                 f"state: not a state of {type(self).__name__}. {difference} Pass what `init` or "
                 "`update` of this metric returned."
             )
-        return [*map(as_jax, jax.tree.leaves(packed(state)))]
+        return [*map(as_jax, jax.tree.leaves(closed(state)))]
 
     def _read(self, method: str, state: Any) -> Any:
         """What a method reads from the accumulators of a state."""
@@ -496,7 +498,7 @@ def _empty(metric: AbstractMetric[Any]) -> Any:
 
 
 @functools.lru_cache
-def _unpacked_empty(metric: AbstractMetric[Any]) -> Any:
+def _unpooled_empty(metric: AbstractMetric[Any]) -> Any:
     """The shapes and dtypes of a state; of a collection, of its metrics' states by name."""
     return jax.eval_shape(metric._empty)
 

@@ -7,7 +7,7 @@ from jax.sharding import PartitionSpec
 
 from .._configuration import check_name
 from .._inputs import Batch
-from .collection_state import accumulators_of, packed, unpacked
+from .collection_state import accumulators_of, opened, unpooled
 from .metric import AbstractMetric
 from .state import State
 from .wrapper import AbstractWrapper, Wrapped
@@ -66,23 +66,23 @@ class Renamed(AbstractWrapper):
             check_name(name, other)
 
     def _init(self) -> Wrapped:
-        return Wrapped(self.metric.init())
+        return Wrapped(opened(self.metric.init()))
 
     def _observe(self, batch: Batch) -> Any:
         return self.metric._ask(batch.inputs.renamed(dict(self.names)))
 
     def _read_by_forward(self, updated: Any, of_batch: Any) -> Any:
-        inner = (unpacked(state.inner) for state in (updated, of_batch))
-        return self._with(packed(self.metric._read_by_forward(*inner)))
+        inner = (unpooled(state.inner) for state in (updated, of_batch))
+        return self._with(self.metric._read_by_forward(*inner))
 
     def _reset(self, state: Any) -> Any:
-        return self._with(self.metric.reset(state.inner))
+        return self._with(self.metric._reset(unpooled(state.inner)))
 
     def _specs(self, state: Any, spec: PartitionSpec) -> Any:
         return self._with(self.metric.partition_specs(spec))
 
     def _with(self, inner: Any) -> State[Wrapped]:
-        return State(self._counted_by, Wrapped(inner))
+        return State(self._counted_by, Wrapped(opened(inner)))
 
     def _compute(self, state: Wrapped) -> Any:
         return self.metric._compute(accumulators_of(state.inner))

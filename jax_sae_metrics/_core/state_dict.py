@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .collection_state import unpacked
+from .collection_state import unpooled
 from .flatten import flatten
 from .mismatch import MismatchError, described, difference_of_states
 from .state import State, dotted
@@ -18,7 +18,7 @@ _SCHEMA_VERSION = 1
 def to_state_dict(state: Any) -> dict[str, Any]:
     """A state as nested dictionaries of NumPy arrays."""
     version = np.asarray(_SCHEMA_VERSION, np.int32)
-    return {"schema_version": version, "state": _to_arrays(unpacked(jax.device_get(state)))}
+    return {"schema_version": version, "state": _to_arrays(unpooled(jax.device_get(state)))}
 
 
 def _to_arrays(state: Any) -> dict[str, Any]:

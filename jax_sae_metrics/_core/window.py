@@ -12,7 +12,7 @@ from jaxtyping import Array, Int32
 from .._accumulator import AbstractAccumulator
 from .._arrays import AxisName, map_nodes, on_mesh_of, resharded_as
 from .._configuration import check_size
-from .collection_state import accumulators_of
+from .collection_state import accumulators_of, closed, opened
 from .metric import AbstractMetric
 from .wrapper import AbstractWrapper, Wrapped
 
@@ -139,7 +139,8 @@ class _Ring(AbstractAccumulator):
         parts, num_updates = self._in_order()
 
         def reduce(part: Any) -> Any:
-            return map_nodes(AbstractAccumulator, lambda one: one.all_reduce(axis_name), part)
+            reduce_one = lambda one: one.all_reduce(axis_name)  # noqa: E731
+            return closed(map_nodes(AbstractAccumulator, reduce_one, opened(part)))
 
         num_updates = lax.pmax(num_updates, axis_name)
         newest = lax.pmax(self.newest, axis_name)
@@ -150,8 +151,7 @@ class _Ring(AbstractAccumulator):
         parts, _ = self._in_order()
 
         def merge(earlier: Any, later: Any) -> tuple[Any, None]:
-            together = map_nodes(AbstractAccumulator, lambda a, b: a.merge(b), earlier, later)
-            return together, None
+            return self.metric.merge(earlier, later), None
 
         oldest, others = (jax.tree.map(cut, parts) for cut in (lambda x: x[0], lambda x: x[1:]))
         return accumulators_of(lax.scan(merge, oldest, others)[0])

@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 from .plain import reduce_at_once
 from .reduction import Reduction, Vectors
 from .runs import scan_in_runs
-from .values import flatten_items, joined, lowest, reduce_together, values_of
+from .values import flatten_items, is_small, joined, lowest, reduce_together, values_of
 
 # XLA:CPU fuses a sum over up to about 16 items with its inputs. With more, it writes them out.
 _GROUP = 16
@@ -40,6 +40,8 @@ def reduce_in_blocks(
         # chooses a better moment: what a loop reads is held until after the loop.
         return reduce_at_once(reductions, vectors, num_item_axes)
     shape = vectors.shape
+    if is_small(shape):
+        return reduce_at_once(reductions, vectors, num_item_axes)
     item_shape, inner_shape = shape[:num_item_axes], shape[num_item_axes:]
     width = math.prod(inner_shape)
     flat = jax.tree.map(lambda x: flatten_items(x, num_item_axes), vectors)

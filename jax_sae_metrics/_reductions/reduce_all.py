@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Float32, Int32
 
 from .._arrays import AxisName, is_static
-from .centre import Deviation, near_mean
+from .centre import Deviation, is_of_all, near_mean
 from .cpu import reduce_in_blocks
 from .gpu import reduce_in_tiles
 from .plain import reduce_at_once
@@ -52,13 +52,17 @@ def reduce_all(
         num_items = num_unmasked(shape[:num_item_axes], shape[num_item_axes:-1], mask)
         found.update((k, _mean(found[s.key], num_items, axis_name)) for k, s in sums.items())
 
-    centres = of_kind("centre")
+    centres, offsets = of_kind("centre"), of_kind("offset")
+    lost: dict[Any, Array] = {}
     if _can_be_cut(arrays[0]):
         for key, centre in centres.items():
-            found[key] = near_mean(centre.function, arrays, mask, num_item_axes, axis_name)
+            near = near_mean(centre.function, arrays, mask, num_item_axes, axis_name)
+            found[key], lost[key] = near
     elif centres:
         find_means({k: Reduction("sum_per_feature", c.function) for k, c in centres.items()})
-    if offsets := of_kind("offset"):
+    if lost and is_of_all(shape, num_item_axes):
+        found |= {key: lost[offset.constants[0].key] for key, offset in offsets.items()}
+    elif offsets:
         find_means({key: _deviation_of(offset) for key, offset in offsets.items()})
     find(reductions)
     return [found[reduction.key] for reduction in reductions]

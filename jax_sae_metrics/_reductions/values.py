@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .._arrays import at_least_float32, repeated, sharded_as
+from .._arrays import Size, at_least_float32, is_static, repeated, sharded_as
 from .function import at_every_entry
 from .reduction import Reduction, Vectors
 
@@ -79,6 +79,15 @@ def reduce_together(arrays: list[Array], are_maxima: list[bool], axis: int) -> l
         return [joined(*each) for each in zip(one, other, are_maxima, strict=True)]
 
     return lax.reduce(arrays, start, combine, (axis % arrays[0].ndim,))
+
+
+# Arrays of so many entries stay in the cache of a core, where further reads of them cost little.
+_NUM_CACHED = 2**16
+
+
+def is_small(shape: tuple[Size, ...]) -> bool:
+    """Whether kernels cost more than reads of arrays of this shape."""
+    return is_static(*shape) and math.prod(shape) <= _NUM_CACHED
 
 
 def flatten_items(array: Array, num_item_axes: int) -> Array:
