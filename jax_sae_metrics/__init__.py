@@ -44,7 +44,8 @@ Inputs:
     TopKActivations, SparseActivations, next_token_mask
 
 For a metric of your own:
-    AbstractMetric, AbstractMean, Batch, AbstractActivations, Items, Question, State, Observation
+    AbstractMetric, AbstractMean, Batch, AbstractActivations, Items, Question, State,
+    CollectionState, Observation
 
 Accumulators, of which states are made, and records, which batches add to them:
     AbstractAccumulator, Count, Total, Moments, RatioOfSums, Maximum, LastSeen, TopExamples,
@@ -72,6 +73,7 @@ from ._accumulator import (
 )
 from ._core import (
     AbstractMetric as AbstractMetric,
+    CollectionState as CollectionState,
     MetricCollection as MetricCollection,
     MovingAverage as MovingAverage,
     Observation as Observation,

@@ -55,14 +55,15 @@ def _instead(name: str, value: Any) -> str:
     if isinstance(value, tuple | list) and len(value) == 2 and hasattr(value[1], "dtype"):
         return (
             "Pass what jax.lax.top_k returned as TopKActivations(values, indices, "
-            "num_learned_features); metrics take that as learned_activations alone."
+            "num_learned_features), and flat codes as SparseActivations; metrics take these as "
+            "learned_activations alone."
         )
     if isinstance(value, tuple | list):
         return f"Make one of it: jnp.asarray({name})."
     if hasattr(value, "toarray") or hasattr(value, "todense"):
         dense = "toarray" if hasattr(value, "toarray") else "todense"
-        few = "; learned_activations may be TopKActivations"
-        return f"Pass all of its entries, {name}.{dense}(){few}."
+        few = "SparseActivations(values, vector_indices, feature_indices, shape)"
+        return f"Pass all of its entries, {name}.{dense}(), or as learned_activations {few}."
     if type(value).__module__.partition(".")[0] == "torch" or hasattr(value, "__dlpack__"):
         return f"Convert it: jnp.from_dlpack({name})."
     if isinstance(value, Mapping):
@@ -74,9 +75,10 @@ def as_floating(name: str, value: Any) -> Float[Array, "..."]:
     """The input as an array; raise unless it is floating point."""
     array = as_array(name, value, "an array of floating-point dtype")
     if not jnp.issubdtype(array.dtype, jnp.floating):
+        cast = f"{name}.astype(jnp.float32)" if hasattr(value, "astype") else f"float({name})"
         raise TypeError(
             f"{name}: expected a floating-point dtype, got {array.dtype} of shape {array.shape}. "
-            f"Cast it, for example with {name}.astype(jnp.float32)."
+            f"Cast it, for example with {cast}."
         )
     return array
 

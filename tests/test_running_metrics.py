@@ -39,6 +39,7 @@ def l0_of(batches):
         (3, 8, [1, 2, 3, 3, 3, 3, 3, 3]),  # three parts of one
         (5, 2, [1, 2, 3, 4, 5, 6, 4, 5]),  # two parts of three
         (3, 1, [1, 2, 3, 1, 2, 3, 1, 2]),
+        (5, 4, [1, 2, 3, 4, 5, 6, 5, 6]),  # three parts of two, where four would be of eight
     ],
 )
 def test_a_window_is_the_metric_of_its_last_updates(num_updates, num_parts, lengths):

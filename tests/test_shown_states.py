@@ -64,6 +64,18 @@ def test_a_program_that_is_traced_shows_values_at_hand_and_types_of_others():
     assert "words=ShapeDtypeStruct" in repr(jax.eval_shape(METRIC.init))
 
 
+@pytest.mark.parametrize(
+    "build", [lambda: METRIC, jsm.L0Norm, lambda: jsm.training_metrics(3, 2)], ids=range(3)
+)
+def test_states_of_many_models_are_shown_without_values(build):
+    """In a window, or stacked by `vmap`, they have an axis in front."""
+    metric = build()
+    window = jsm.Window(metric, 3).init()
+    assert "inner=[0 0 0]" in repr(window)
+    stacked = jax.vmap(lambda _: metric.init())(jnp.arange(5))
+    assert "[5, 2" in repr(stacked)
+
+
 @pytest.mark.parametrize("case", ALL_CASES, ids=lambda case: case.name)
 def test_every_state_can_be_shown(case):
     state = unpooled(case.build(2).init())

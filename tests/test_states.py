@@ -134,6 +134,23 @@ def test_only_learned_features_are_split_between_devices(case, memory_kind):
         assert leaf.sharding.is_equivalent_to(wanted.with_memory_kind(memory_kind), leaf.ndim)
 
 
+def test_a_state_of_a_collection_is_a_dictionary_that_cannot_be_changed():
+    metrics = jsm.MetricCollection({"l1": jsm.L1AbsoluteLoss(), "l0": jsm.L0Norm()})
+    inputs = {"learned_activations": jnp.ones((2, FEATURES))}
+    state = metrics.update(metrics.init(), **inputs)
+    assert dict(state).keys() == {"l0", "l1"}
+    assert len(state) == 2
+    assert "l0" in state
+    with pytest.raises(TypeError, match="item assignment"):
+        state["l0"] = state["l1"]
+    other = metrics["l0"].init()
+    replaced = jax.lax.cond(True, lambda: state | {"l0": other}, lambda: state)
+    for given in (replaced, {**state, "l0": other}):
+        values = metrics.compute(metrics.merge(given, metrics.init()))
+        assert np.isnan(values["l0"])
+        assert values["l1"] == FEATURES
+
+
 def test_the_component_axis_is_split_wherever_there_is_one():
     mesh = jax.make_mesh((2, 4), ("component", "model"), axis_types=(AxisType.Auto,) * 2)
     metrics = jsm.training_metrics(8, 3, num_components=2)  # 3 input features for 4 devices

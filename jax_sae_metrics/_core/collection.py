@@ -20,8 +20,9 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
 
     It takes the inputs of all its metrics and hands each metric the inputs that it reads. An input
     that no metric reads is an error at trace time, and so is an input that a metric lacks. The
-    state is a dictionary of the metrics' states. All sums over the same tuple of inputs, such as
-    `(source_activations, decoded_activations)`, are found in one read of these inputs.
+    state is a `CollectionState`: `state["l0"]` is that of the metric called `l0`. All sums over the
+    same tuple of inputs, such as `(source_activations, decoded_activations)`, are found in one read
+    of these inputs.
 
     **Inputs** of `observe`, `update` and `forward`: the inputs of its metrics. `mask` serves all of
     them. If `loss_mask` is given too, it serves the metrics of losses instead: the last token of a
@@ -80,6 +81,10 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
             jax.eval_shape(lambda: self._compute(self._empty()))
         except SameNameError as error:
             raise ValueError(f"metrics: {error} Rename one of the metrics.") from None
+
+    def __getitem__(self, name: str) -> AbstractMetric[Any]:
+        """The metric of a name."""
+        return self.metrics[name]
 
     @property
     def metrics(self) -> dict[str, AbstractMetric[Any]]:

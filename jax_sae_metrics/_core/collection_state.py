@@ -80,9 +80,21 @@ class CollectionState(eqx.Module, Mapping[str, Any]):  # type: ignore[misc] # `_
 
     Every array and every node of a tree costs some microseconds at each step. All means and ratios
     of sums are therefore side by side in the same arrays, and all arrays in one dictionary.
-    `state["l0"]` takes the state of one metric out of them. A plain dictionary of states serves as
-    well wherever a collection takes its state, such as `state | {"l0": other}`, with another state
-    in the place of one.
+    `state["l0"]` takes the state of one metric out of them; `state | {"l0": other}` is the state
+    with another one in its place. A plain dictionary of states serves as well wherever a collection
+    takes its state.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> metrics = jsm.MetricCollection({"l0": jsm.L0Norm(), "l1": jsm.L1AbsoluteLoss()})
+        >>> state = metrics.update(metrics.init(), learned_activations=jnp.array([[1.0, 0.0, 3.0]]))
+        >>> float(jsm.L1AbsoluteLoss().compute(state["l1"]))
+        4.0
+        >>> without_l0 = state | {"l0": jsm.L0Norm().init()}
+        >>> {name: float(value) for name, value in metrics.compute(without_l0).items()}
+        {'l0': nan, 'l1': 4.0}
     """
 
     arrays: dict[str, Any]  # or what stands in place of arrays, such as specs
@@ -98,15 +110,21 @@ class CollectionState(eqx.Module, Mapping[str, Any]):  # type: ignore[misc] # `_
     def __len__(self) -> int:
         return len(opened(self).states)
 
-    def __or__(self, others: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self, **others}
-
-    def __ror__(self, others: Mapping[str, Any]) -> dict[str, Any]:
-        return {**others, **self}
+    def __or__(self, others: Mapping[str, Any]) -> Any:
+        states = {**self, **others}
+        is_alike = all(name in self and _kind(others[name]) == _kind(self[name]) for name in others)
+        # Whatever else it is, metrics that get it say what is wrong.
+        return closed(states) if is_alike else states
 
     def __repr__(self) -> str:
         states = ",\n".join(f"{name!r}: {state}" for name, state in self.items())
         return f"CollectionState({{\n{textwrap.indent(states, '  ')}\n}})"
+
+
+def _kind(state: Any) -> Any:
+    """The tree of a state, and the shapes and dtypes of its arrays."""
+    leaves, tree = jax.tree.flatten(state)
+    return tree, [(getattr(leaf, "shape", None), getattr(leaf, "dtype", None)) for leaf in leaves]
 
 
 def opened(state: Any) -> Any:

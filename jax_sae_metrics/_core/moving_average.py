@@ -56,7 +56,7 @@ class MovingAverage(AbstractWrapper):
 
     ??? note "Differences from other tools"
 
-        saex and fae keep such averages of their numbers, without the correction of the bias. The
+        saex keeps such averages: that of L0 with this correction, those of norms without it. The
         value of a batch alone is what a metric is for that batch, so that averages of ratios depend
         on how the data is cut into batches. `optax.tree.bias_correction` divides by
         $1 - \beta^t$, which is the same where all batches have a value.

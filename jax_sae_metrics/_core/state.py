@@ -1,6 +1,7 @@
 """States and observations of one metric: accumulators, and what one batch adds to each."""
 
 import abc
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
@@ -38,7 +39,7 @@ class State(_Tree, Generic[Accumulators]):
     """The accumulators of a metric, and the configuration that they were counted under.
 
     Its accumulators are its attributes: `state.num_fired` is `state.accumulators.num_fired`. The
-    state of a collection is a dictionary of its metrics' states.
+    state of a collection is a `CollectionState`.
 
     Put states together with `merge` and `all_reduce` alone. Nothing refuses a `+` or a `psum` of
     their leaves, which are parts of numbers, and the result would be wrong.
@@ -84,7 +85,12 @@ def _is_at_hand(leaf: Any) -> bool:
 
 def _value(node: Any) -> Any:
     """The value of an accumulator, or the array itself."""
-    return node.to_numpy() if hasattr(node, "to_numpy") else np.asarray(node)
+    if not hasattr(node, "to_numpy"):
+        return np.asarray(node)
+    # A state that is stacked over models or devices has an axis in front, and so no single value.
+    with contextlib.suppress(ValueError, KeyError, IndexError):
+        return node.to_numpy()
+    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", node)
 
 
 def dotted(path: Any) -> str:

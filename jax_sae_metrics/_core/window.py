@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Int32
@@ -20,13 +21,14 @@ from .wrapper import AbstractWrapper, Wrapped
 class Window(AbstractWrapper):
     r"""A metric's value over about the last `num_updates` updates.
 
-    The state is a ring of `num_parts` states of the metric, each of
-    $\lceil \text{num\_updates} / \text{num\_parts} \rceil$ updates. The oldest is emptied when the
-    newest is full. `compute` merges them, so that the value is exactly that of the batches that are
-    in the ring: at most one part more than asked for, or fewer. A moving average instead weighs
-    batches, and is of values of single batches.
+    The state is a ring of states of the metric, each of
+    $u = \lceil \text{num\_updates} / \text{num\_parts} \rceil$ updates. The oldest is emptied when
+    the newest is full. `compute` merges them, so that the value is exactly that of the batches that
+    are in the ring: between $u - 1$ updates fewer and $u - 1$ more than asked for. With `num_parts`
+    equal to `num_updates`, it is always of so many. A moving average instead weighs batches, and is
+    of values of single batches.
 
-    The ring needs `num_parts` times the memory of the metric. `all_reduce` takes it that all
+    The ring needs up to `num_parts` times the memory of the metric. `all_reduce` takes it that all
     devices made as many updates. `merge` is in time: it keeps the latest parts of both.
 
     **Inputs** of `observe`, `update` and `forward`: those of the metric. `forward` gives the value
@@ -38,7 +40,7 @@ class Window(AbstractWrapper):
 
     - `metric`: a metric, or a collection.
     - `num_updates`: how many updates the window has.
-    - `num_parts`: in how many parts it moves on; at most `num_updates` are used.
+    - `num_parts`: in how many parts it moves on, at most.
 
     **Raises:** `TypeError` if `metric` is none, `ValueError` for numbers that are not positive
     integers.
@@ -66,8 +68,8 @@ class Window(AbstractWrapper):
         check_size("num_parts", self.num_parts)
 
     def _init(self) -> Wrapped:
-        num_parts = min(self.num_parts, self.num_updates)
-        updates_per_part = -(-self.num_updates // num_parts)
+        updates_per_part = -(-self.num_updates // self.num_parts)
+        num_parts = -(-self.num_updates // updates_per_part)
         return Wrapped(_Ring.empty(self.metric, num_parts, updates_per_part))
 
     def _specs(self, state: Any, spec: PartitionSpec) -> Any:
@@ -155,6 +157,10 @@ class _Ring(AbstractAccumulator):
 
         oldest, others = (jax.tree.map(cut, parts) for cut in (lambda x: x[0], lambda x: x[1:]))
         return accumulators_of(lax.scan(merge, oldest, others)[0])
+
+    def to_numpy(self) -> np.ndarray:
+        """The number of updates in each part, oldest first, on the host."""
+        return np.roll(np.asarray(self.num_updates), -1 - int(self.newest))
 
     def _in_order(self) -> Any:
         """Parts and numbers of updates, oldest first."""

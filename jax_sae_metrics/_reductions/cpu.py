@@ -22,8 +22,10 @@ _CACHED_SUMS = 2**17
 _MAX_GROUPS = 8
 # With fewer items per group, running sums would need much memory beside the activations.
 _ITEMS_PER_GROUP = 256
-# A vector is cut into 8 equal parts, which are added to each other.
+# A vector is cut into 8 equal parts, which are added to each other, until 32 entries are left. XLA
+# makes several kernels of the sum of more.
 _FOLD = 8
+_MAX_DIRECT = 32
 # Four counts of a group share the bytes of one integer: there are few registers.
 _BITS, _COUNTS_PER_INTEGER, _BYTE = 8, 4, 0xFF
 
@@ -177,7 +179,7 @@ def _reduce_items(values: list[Array], are_maxima: list[bool]) -> list[Array]:
 def _sum_features(values: list[Array]) -> list[Array]:
     """The sum, or the count, over the last axis."""
     values = [each.astype(jnp.int32) if each.dtype == bool else each for each in values]
-    if not values or values[0].shape[-1] <= _FOLD:
+    if not values or values[0].shape[-1] <= _MAX_DIRECT:
         return _sum_together(values, axis=-1)
     *leading, size = values[0].shape
     folded = size // _FOLD * _FOLD
