@@ -4,6 +4,7 @@ import functools
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec as P
@@ -274,3 +275,16 @@ def test_clusters_change_no_value():
         for metrics in (build(None, "items"), build(None, "prompts"))
     ]
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), *values)
+
+
+@pytest.mark.parametrize("first", [0.0, 10.0, 1e6])
+def test_a_first_batch_unlike_all_others_costs_no_digits(first):
+    """Residuals about a reference that stayed with the first batch would lose three of them."""
+    level = np.where(np.arange(2000) == 0, first, 1.0)
+    batches = level[:, None] + 1e-3 * np.random.default_rng(0).normal(size=(2000, 16))
+    batches = batches.astype(np.float32)
+    metric = jsm.MeanOf("loss")
+    step = lambda state, loss: (metric.update(state, loss=loss), None)  # noqa: E731
+    state, _ = jax.jit(lambda xs: jax.lax.scan(step, metric.init(), xs))(jnp.asarray(batches))
+    wanted = batches.astype(np.float64).std(ddof=1) / np.sqrt(batches.size)
+    np.testing.assert_allclose(metric.standard_error(state), wanted, rtol=1e-5)
