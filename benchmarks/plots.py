@@ -42,12 +42,12 @@ def _draw_figure(path: Path, figure: Figure, subtitle: str, results: Sequence[Re
     panels: dict[str, list[Result]] = {}
     for result in results:
         panels.setdefault(result.comparison.panel, []).append(result)
-    series = dict.fromkeys(result.comparison.series for result in results)
+    series = _series(results)
     colours = dict(zip(series, itertools.cycle(_COLOURS), strict=False))
 
     columns = min(len(panels), _MAX_COLUMNS)
     rows = math.ceil(len(panels) / columns)
-    num_bars = max(len(_labels(mine)) * len(mine) for mine in panels.values())
+    num_bars = max(len(_labels(mine)) * len(_series(mine)) for mine in panels.values())
     below = _LEGEND_INCHES if len(series) > 1 else 0.0
     width, height = (
         _WIDTH_INCHES * columns + _WIDER_INCHES,
@@ -81,10 +81,10 @@ def _draw_figure(path: Path, figure: Figure, subtitle: str, results: Sequence[Re
 def _draw_panel(
     axis: "Axes", panel: str, results: Sequence[Result], colours: dict[str, str]
 ) -> None:
-    labels = _labels(results)
-    height = 0.8 / len(results)
-    for index, result in enumerate(results):
-        offset = height * (index - (len(results) - 1) / 2)
+    labels, series = _labels(results), _series(results)
+    height = 0.8 / len(series)
+    for result in results:
+        offset = height * (series.index(result.comparison.series) - (len(series) - 1) / 2)
         for measurement, ratio in _with_ratio([result]):
             place = labels.index(_label(measurement, results)) + offset
             # From the floor at 1, to either side.
@@ -147,6 +147,11 @@ def _with_ratio(results: Sequence[Result]) -> list[tuple[Measurement, Quartiles]
     return [(m, m.ratio) for m in everything if m.ratio is not None]
 
 
+def _series(results: Sequence[Result]) -> list[str]:
+    """What is told apart by colour, in order."""
+    return list(dict.fromkeys(result.comparison.series for result in results))
+
+
 def _labels(results: Sequence[Result]) -> list[str]:
     """One for each contender that has a ratio in any of the results."""
     return list(dict.fromkeys(_label(m, results) for m, _ in _with_ratio(results)))
@@ -157,7 +162,8 @@ def _label(measurement: Measurement, results: Sequence[Result]) -> str:
     name, against = measurement.contender.name, measurement.contender.against
     counts = collections.Counter(m.contender.against for m, _ in _with_ratio(results))
     ((usual, _),) = counts.most_common(1)
-    return name if against == usual else f"{name}\n(against {against})"
+    is_said = against == usual or str(against).startswith(name.partition(", ")[0])
+    return name if is_said else f"{name}\n(against {against})"
 
 
 def _value(measurement: Measurement, ratio: Quartiles) -> str:

@@ -1,6 +1,6 @@
 """Single metrics and ready-made collections against code by hand, from one vector to thousands."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,52 +31,60 @@ SIZES = (
 _CODES = ("learned_activations",)
 _BOTH = ("source_activations", "decoded_activations")
 
+# The metric for a number of learned and of input features, the function by hand, what both read.
+Pair = tuple[Callable[[int, int], jsm.AbstractMetric[Any]], Any, tuple[str, ...]]
+PAIRS: dict[str, Pair] = {
+    "FeatureDensity": (
+        lambda num_learned, _: jsm.FeatureDensity(num_learned),
+        careful.density,
+        _CODES,
+    ),
+    "L0Norm": (lambda *_: jsm.L0Norm(), careful.l0, _CODES),
+    "ExplainedVariance": (
+        lambda _, num_input: jsm.ExplainedVariance(num_input),
+        careful.explained_variance,
+        _BOTH,
+    ),
+    "training_metrics": (jsm.training_metrics, careful.training, _CODES + _BOTH),
+}
+
 
 def suite(is_quick: bool) -> "Iterator[Builder]":
-    """Every size, in both dtypes."""
-    for size in ((1, 64, 32), (17, 64, 32)) if is_quick else SIZES:
-        for dtype in ("float32", "bfloat16"):
-            yield partial(_compare, *size, dtype)
+    """Every metric at every size, in both dtypes."""
+    sizes = ((1, 64, 32), (17, 64, 32)) if is_quick else SIZES
+    for name in PAIRS:
+        for size in sizes:
+            for dtype in ("float32", "bfloat16"):
+                yield partial(_compare, name, *size, dtype)
 
 
-def _compare(num_vectors: int, num_learned: int, num_input: int, dtype: str) -> Comparison:
-    batch = training_batch((num_vectors, num_learned), dtype, num_input)
-    training = jsm.training_metrics(num_learned, num_input)
-    pairs: dict[str, tuple[jsm.AbstractMetric[Any], Any, tuple[str, ...]]] = {
-        "FeatureDensity": (jsm.FeatureDensity(num_learned), careful.density, _CODES),
-        "L0Norm": (jsm.L0Norm(), careful.l0, _CODES),
-        "ExplainedVariance": (
-            jsm.ExplainedVariance(num_input),
-            careful.explained_variance,
-            _BOTH,
-        ),
-        "training_metrics": (training, careful.training, _CODES + _BOTH),
-    }
-    contenders = []
-    for name, (metric, by_hand, inputs) in pairs.items():
-        mine = {key: batch[key] for key in inputs}
-        state = careful.zeros(by_hand, num_learned, num_input)
-        contenders += [
-            jitted(f"{name}, by hand", by_hand, state, mine),
-            jitted(name, metric.update, metric.init(), mine, against=f"{name}, by hand"),
-        ]
-    contenders.append(
-        jitted(
-            "density, L0, L1, L2 in naive JAX",
-            naive.update,
-            naive.init(num_learned),
-            batch,
-            against="training_metrics, by hand",
-        )
-    )
-    shape = (num_vectors, num_learned)
+def _compare(
+    name: str, num_vectors: int, num_learned: int, num_input: int, dtype: str
+) -> Comparison:
+    build, by_hand, inputs = PAIRS[name]
+    whole = training_batch((num_vectors, num_learned), dtype, num_input)
+    batch = {key: whole[key] for key in inputs}
+    size = in_words((num_vectors, num_input if inputs == _BOTH else num_learned))
+    metric, against = build(num_learned, num_input), f"{size}, by hand"
+    contenders = [
+        jitted(against, by_hand, careful.zeros(by_hand, num_learned, num_input), batch),
+        jitted(size, metric.update, metric.init(), batch, against=against),
+    ]
+    notes: tuple[str, ...] = ()
+    if by_hand is careful.training:
+        few = f"{size}, four numbers in naive JAX"
+        zeros = naive.init(num_learned)
+        contenders.append(jitted(few, naive.update, zeros, batch, against=against))
+        notes = ("the four numbers are density, L0, L1 and L2, without error bars",)
     return Comparison(
         suite="by_size",
-        title=f"{in_words(shape)} {dtype}, {num_input} input features",
-        shape=in_words(shape),
+        title=f"{name}, {size} {dtype}",
+        shape=size,
         dtype=dtype,
         contenders=contenders,
         figure=FIGURE,
-        panel=f"{in_words(shape)} ({num_input})",
+        panel=name,
         series=dtype,
+        notes=notes,
+        seconds=3.0,
     )
