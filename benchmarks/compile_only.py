@@ -20,7 +20,17 @@ from jax.sharding import Mesh, PartitionSpec as P
 from jaxtyping import PyTree
 
 import jax_sae_metrics as jsm
-from tests.compiled import H100, TPU_V5E, Compiled, NotInstalledError, Target, compile_for
+from tests.compiled import (
+    B200,
+    H100,
+    TPU_7X,
+    TPU_V5E,
+    TPU_V6E,
+    Compiled,
+    NotInstalledError,
+    Target,
+    compile_for,
+)
 
 from .environment import environment
 from .optional import skip, skipped
@@ -29,7 +39,8 @@ from .report import Facts, in_bytes, in_seconds, print_facts
 from .step import Sizes, TrainStep, accumulate_nothing, observe_nothing
 
 TARGETS = [Target(TPU_V5E, 1), Target(TPU_V5E, 16), Target(TPU_V5E, 256)]
-TARGETS += [Target(H100, 1), Target(H100, 8)]
+TARGETS += [Target(TPU_V6E, 1), Target(TPU_V6E, 16), Target(TPU_7X, 1), Target(TPU_7X, 16)]
+TARGETS += [Target(H100, 1), Target(H100, 8), Target(B200, 1), Target(B200, 8)]
 
 
 class Program(NamedTuple):
@@ -139,7 +150,7 @@ def wide_top_k(mesh: Mesh, is_quick: bool) -> Iterator[Program]:
         lambda: jsm.TopKActivations(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), learned)
     )
     state = jax.eval_shape(density.init)
-    specs = jax.tree.map(lambda leaf: P("model") if leaf.ndim else P(), state)
+    specs = density.partition_specs(P("model"))
     yield Program(
         name="update, TopK",
         function=lambda state, top_k: density.update(state, learned_activations=top_k),

@@ -14,7 +14,17 @@ import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec as P
 
 import jax_sae_metrics as jsm
-from compiled import H100, TPU_V5E, Compiled, NotInstalledError, Target, compile_for
+from compiled import (
+    B200,
+    H100,
+    TPU_7X,
+    TPU_V5E,
+    TPU_V6E,
+    Compiled,
+    NotInstalledError,
+    Target,
+    compile_for,
+)
 from selection import all_of
 
 pytestmark = pytest.mark.usefixtures("compiled_anew")
@@ -183,10 +193,12 @@ def mesh_of(kind, num_chips):
 
 
 TARGETS = [(TPU_V5E, 1), (TPU_V5E, 16), (H100, 1), (H100, 8)]
-every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda t: f"{t[1]} x {t[0]}")
+NEWER = [(TPU_V6E, 1), (TPU_7X, 1), (B200, 1)]
+named = functools.partial(pytest.mark.parametrize, "target", ids=lambda t: f"{t[1]} x {t[0]}")
+every_target = named(TARGETS)
 
 
-@every_target
+@named(TARGETS + NEWER)
 @every_dtype
 @every_ready_made
 def test_an_update_reads_every_input_once_and_the_source_once_more(metrics, target, dtype):

@@ -18,16 +18,22 @@ _TPU_ENVIRONMENT = {
     "TPU_ACCELERATOR_TYPE": "v5litepod-16",
     "TPU_WORKER_HOSTNAMES": "localhost",
 }
-_H100_CONFIG = Path(__file__).with_name("h100_target_config.txt")
 
 
 class NotInstalledError(Exception):
     """The compiler plugin of a target is missing."""
 
 
-TPU_V5E, H100 = "TPU v5e", "H100"
-# The smallest slice of TPUs with this number of chips; for GPUs, that many of one host.
-_TPU_SLICES = {1: "v5e:2x2", 16: "v5e:4x4", 256: "v5e:16x16"}
+TPU_V5E, TPU_V6E, TPU_7X, H100, B200 = "TPU v5e", "TPU v6e", "TPU7x", "H100", "B200"
+# The smallest slice of TPUs with this number of chips.
+_TPU_SLICES = {
+    TPU_V5E: {1: "v5e:2x2", 16: "v5e:4x4", 256: "v5e:16x16"},
+    TPU_V6E: {1: "v6e:2x2", 16: "v6e:4x4", 256: "v6e:16x16"},
+    TPU_7X: {1: "tpu7x:2x2x1", 16: "tpu7x:2x2x2"},
+}
+# GPUs of one host. The limits of a B200 are those that openxla/xla lists for it
+# (xla/backends/gpu/target_config/specs/b200.txtpb).
+_GPU_CONFIGS = {H100: "h100_target_config.txt", B200: "b200_target_config.txt"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +55,17 @@ class Target:
         return Mesh(devices, tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
 
     def _devices(self) -> Sequence[Any]:
-        is_tpu = self.kind == TPU_V5E
+        is_tpu = self.kind in _TPU_SLICES
         try:
             if not is_tpu:
+                config = Path(__file__).with_name(_GPU_CONFIGS[self.kind]).read_text()
                 return topologies.get_topology_desc(
-                    platform="cuda", topology="1x1x8", target_config=_H100_CONFIG.read_text()
+                    platform="cuda", topology="1x1x8", target_config=config
                 ).devices
             for name, value in _TPU_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
             return topologies.get_topology_desc(
-                platform="tpu", topology_name=_TPU_SLICES[self.num_chips]
+                platform="tpu", topology_name=_TPU_SLICES[self.kind][self.num_chips]
             ).devices
         except (ImportError, RuntimeError, NotImplementedError) as error:
             package = "libtpu" if is_tpu else "jax-cuda13-plugin and jax-cuda13-pjrt"
