@@ -148,12 +148,7 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         """
         if not isinstance(spec, PartitionSpec):
             raise TypeError(f"spec: expected a jax.sharding.PartitionSpec, got {brief(spec)}.")
-        state = opened(_empty(self))
-        if not isinstance(state, PooledStates):
-            return self._specs(state, spec)
-        # Pools hold what is small, and whole on every device.
-        pools = {n: pool.partition_specs(lambda _: spec) for n, pool in state.pools.items()}
-        return closed(PooledStates(self._specs(state.states, spec), pools))
+        return closed(self._specs_with_pools(opened(_empty(self)), spec))
 
     @public
     def reset(self, state: Any) -> Any:
@@ -378,6 +373,14 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         axes = self._shape("learned_feature")
         specs = lambda one: one.partition_specs(lambda shape: fitting(spec, shape, axes))  # noqa: E731
         return map_nodes(AbstractAccumulator, specs, state)
+
+    def _specs_with_pools(self, state: Any, spec: PartitionSpec) -> Any:
+        """`_specs`, also of states in pools."""
+        if not isinstance(state, PooledStates):
+            return self._specs(state, spec)
+        # Pools hold what is small, and whole on every device.
+        pools = {n: pool.partition_specs(lambda _: spec) for n, pool in state.pools.items()}
+        return PooledStates(self._specs(state.states, spec), pools)
 
     def _labels(self) -> Any:
         """For each result, the labels along each of its axes, or the name of a long one."""

@@ -79,7 +79,7 @@ class Renamed(AbstractWrapper):
         return self._with(self.metric._reset(unpooled(state.inner)))
 
     def _specs(self, state: Any, spec: PartitionSpec) -> Any:
-        return self._with(self.metric.partition_specs(spec))
+        return self._with(self.metric._specs_with_pools(state.inner, spec))
 
     def _with(self, inner: Any) -> State[Wrapped]:
         return State(self._counted_by, Wrapped(opened(inner)))

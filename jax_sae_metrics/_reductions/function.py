@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -71,7 +72,8 @@ def _run(steps: Any, arrays: list[Array]) -> Array:
 
     def array_of(operand: Any) -> Array:
         if hasattr(operand, "val"):  # a number that is written in the function
-            return lax.full_like(like, operand.val, operand.aval.dtype)
+            # As a number of NumPy. JAX's own would belong to the mesh that it was traced on.
+            return lax.full_like(like, np.asarray(operand.val).item(), operand.aval.dtype)
         return known[operand]
 
     for step in steps.eqns:
