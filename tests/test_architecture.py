@@ -15,6 +15,7 @@ LAYERS = (
     {"_core"},
     {"_metric", "_output"},
     {"_ready_made"},
+    {"evaluation"},
     {"__init__"},
 )
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -1,0 +1,4 @@
+"""From a model and its autoencoders to numbers with error bars."""
+
+from .evaluate import evaluate as evaluate
+from .result import Evaluation as Evaluation

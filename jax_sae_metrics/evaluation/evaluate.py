@@ -1,0 +1,201 @@
+"""A model and its autoencoders, measured on batches of tokens."""
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from .._configuration import brief, check_name, check_size
+from .codes import num_learned_features
+from .passes import recorded
+from .result import Evaluation
+from .step import Measurement
+
+
+def evaluate(
+    model: Any,
+    autoencoders: Mapping[str, Any],
+    batches: Iterable[Any],
+    *,
+    mean_ablation: bool = False,
+    together: bool = False,
+    clusters: Literal["items", "prompts"] = "prompts",
+    max_batches: int | None = None,
+    target_standard_error: float | None = None,
+    mesh: Mesh | None = None,
+    state: Any = None,
+    progress: bool = True,
+) -> Evaluation:
+    r"""Measure sparse autoencoders in a language model: what they keep, and what they cost.
+
+    For each batch, one jitted step runs the model unchanged, and for each component with its
+    activations replaced by their reconstruction and by zeros. It updates `evaluation_metrics` with
+    losses and logits. The logits of one component are gone before those of the next are computed.
+
+    The loss of a prediction counts where both the token that it is made from and the token that is
+    predicted are unmasked. Masked tokens leave no trace in any metric, but the model sees them.
+
+    **Arguments:**
+
+    - `model`: a function `model(tokens, intervene) -> logits`, `[batch, sequence, vocabulary]`. It
+        calls `intervene(activations, component)` at each hook point, with activations
+        `[batch, sequence, input_feature]` and the number of the component, and goes on with what
+        that returns. Arrays of an Equinox module or a `jax.tree_util.Partial` are arguments of the
+        step; those that a plain function closes over become constants of it.
+    - `autoencoders`: a function for each component, by name and in order. It takes activations and
+        returns `(codes, decoded)`; codes are dense, `TopKActivations` or `SparseActivations`.
+    - `batches`: integer tokens `[batch, sequence]`, or pairs of them and a boolean mask of the same
+        shape, False for padding and for tokens that should not count. A batch with fewer texts than
+        the first is filled up with masked ones, so that nothing is compiled twice.
+    - `mean_ablation`: whether `ce_loss_score_mean` is added, with the mean of the batch in place of
+        zeros.
+    - `together`: whether `together/...` is added, with all components replaced at once.
+    - `clusters`: what is independent for the error bars: `"prompts"`, the texts, or `"items"`.
+    - `max_batches`: after how many batches to stop.
+    - `target_standard_error`: stop when the score `ce_loss_score` of every component is known to
+        this standard error.
+    - `mesh`: split batches over the first axis of this mesh.
+    - `state`: `result.state` of an evaluation to go on with.
+    - `progress`: whether to show a bar with the score so far, if tqdm is installed.
+
+    **Returns:** an `Evaluation`, with `values` and `errors` by names such as
+    `ce_loss_score/block_0`.
+
+    **Raises:** `TypeError` for tokens that are no integers or a mask that is not boolean;
+    `ValueError` for no autoencoders, a wrong name, no batches, a model that does not call
+    `intervene` once for each component, or autoencoders of different sizes.
+
+    !!! Example
+
+        >>> import jax, jax.numpy as jnp
+        >>> from jax_sae_metrics.evaluation import evaluate
+        >>> weights = jax.random.normal(jax.random.key(0), (5, 8))  # of each token
+        >>> def model(tokens, intervene):
+        ...     return intervene(weights[tokens], 0) @ weights.T
+        >>> def autoencode(activations):
+        ...     learned = jax.nn.relu(jnp.concatenate([activations, -activations], -1))
+        ...     return learned, activations * 0.9
+        >>> tokens = jax.random.randint(jax.random.key(1), (4, 16), 0, 5)
+        >>> result = evaluate(model, {"embedding": autoencode}, [tokens], progress=False)
+        >>> print(f"{result.values['l0/embedding']:.0f}")
+        8
+    """
+    names = _checked_names(autoencoders)
+    if max_batches is not None:
+        check_size("max_batches", max_batches)
+    step = eqx.filter_jit(Measurement.update)
+    measurement: Measurement | None = None
+    bar = _bar(batches, max_batches, progress)
+    num_texts = 0
+    for batch in itertools.islice(bar, max_batches):
+        tokens, mask = _checked(batch)
+        num_texts = num_texts or _rounded_up(len(tokens), mesh)
+        placed = _placed(*_filled(tokens, mask, num_texts), mesh)
+        if measurement is None:
+            sizes = _sizes(model, dict(autoencoders), names, placed[0])
+            measurement = Measurement.of(names, *sizes, clusters, mean_ablation, together)
+            empty = measurement.metric.init()
+            state = empty if state is None else measurement.metric.merge(empty, state)
+        state = step(measurement, state, model, dict(autoencoders), *placed)
+        if progress or target_standard_error is not None:
+            score = measurement.metric["ce_loss_score"]
+            of_score = state["ce_loss_score"]
+            errors = [float(e) for n, e in score.standard_error(of_score).items() if n != "mean"]
+            _show(bar, score.compute(of_score)["mean"], max(errors))
+            if target_standard_error is not None and max(errors) <= target_standard_error:
+                break
+    if measurement is None:
+        raise ValueError("batches: expected at least one batch of tokens, got none.")
+    return Evaluation(names, measurement.metric, state)
+
+
+def _checked_names(autoencoders: Any) -> tuple[str, ...]:
+    if not isinstance(autoencoders, Mapping) or not autoencoders:
+        raise ValueError(
+            "autoencoders: expected a dictionary of functions by the name of their component, got "
+            f"{brief(autoencoders)}."
+        )
+    for name in autoencoders:
+        check_name("autoencoders", name)
+    return tuple(autoencoders)
+
+
+def _checked(batch: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and mask as arrays on the host."""
+    pair = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+    tokens, mask = (None if each is None else np.asarray(each) for each in pair)
+    if tokens is None or not np.issubdtype(tokens.dtype, np.integer) or tokens.ndim != 2:
+        kind = "nothing" if tokens is None else f"{tokens.dtype}{list(tokens.shape)}"
+        raise TypeError(f"batches: expected integer tokens [batch, sequence], got {kind}.")
+    if mask is None:
+        return tokens, np.ones(tokens.shape, bool)
+    if mask.dtype != bool or mask.shape != tokens.shape:
+        raise TypeError(
+            f"batches: expected a boolean mask of shape {tokens.shape}, False for padding, got "
+            f"{mask.dtype}{list(mask.shape)}."
+        )
+    return tokens, mask
+
+
+def _filled(tokens: np.ndarray, mask: np.ndarray, num_texts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both with masked texts after the last, up to so many."""
+    if len(tokens) > num_texts:
+        raise ValueError(
+            f"batches: expected at most {num_texts} texts, as in the first, got {len(tokens)}."
+        )
+    missing = ((0, num_texts - len(tokens)), (0, 0))
+    return np.pad(tokens, missing), np.pad(mask, missing)
+
+
+def _rounded_up(num_texts: int, mesh: Mesh | None) -> int:
+    """The number of texts that all devices can share."""
+    num_parts = 1 if mesh is None else mesh.shape[mesh.axis_names[0]]
+    return -(-num_texts // num_parts) * num_parts
+
+
+def _placed(tokens: np.ndarray, mask: np.ndarray, mesh: Mesh | None) -> tuple[Array, Array]:
+    if mesh is None:
+        return jnp.asarray(tokens), jnp.asarray(mask)
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    return jax.device_put(tokens, sharding), jax.device_put(mask, sharding)
+
+
+def _sizes(
+    model: Any, autoencoders: dict[str, Any], names: tuple[str, ...], tokens: Array
+) -> tuple[int, int]:
+    """The numbers of learned and of input features, which all autoencoders share."""
+
+    def probe(model: Any, autoencoders: dict[str, Any], tokens: Array) -> Any:
+        _, activations = recorded(model, tokens, len(names))
+        return [autoencoders[n](x) for n, x in zip(names, activations, strict=True)]
+
+    coded = eqx.filter_eval_shape(probe, model, autoencoders, tokens)
+    sizes = {(num_learned_features(codes), decoded.shape[-1]) for codes, decoded in coded}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"autoencoders: expected one size for all, got {sorted(sizes)} (learned features, "
+            "input features). Evaluate those of each size by themselves."
+        )
+    return sizes.pop()
+
+
+def _bar(batches: Iterable[Any], max_batches: int | None, progress: bool) -> Any:
+    """The batches, with a bar if it is wanted and tqdm is installed."""
+    if progress:
+        with contextlib.suppress(ImportError):
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+            return tqdm(batches, total=max_batches, desc="Evaluation", unit="batch")
+    return iter(batches)
+
+
+def _show(bar: Any, score: Any, error: float) -> None:
+    if hasattr(bar, "set_postfix_str"):
+        bar.set_postfix_str(f"score {float(score):.4f} ± {error:.4f}")

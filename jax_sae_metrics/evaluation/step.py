@@ -1,0 +1,154 @@
+"""What one batch of tokens adds to the metrics of an evaluation."""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Int
+
+from .._core import AbstractMetric, MetricCollection, PerComponent
+from .._core.collection_state import closed
+from .._inputs import next_token_mask
+from .._metric.fidelity import LossIncrease, ModelLoss, ReconstructionScore
+from .._ready_made import evaluation_metrics
+from .codes import stacked
+from .passes import Model, masked_mean, next_token_losses, recorded, replaced
+
+_OF_LOGITS = ("kl_div", "top_1_agreement")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """The metrics of an evaluation, in groups that are updated together.
+
+    Losses of all components are measured in one call, so that their errors are paired. Logits are
+    measured component by component: those of all would not fit the memory.
+    """
+
+    names: tuple[str, ...]
+    metric: MetricCollection
+    mean_ablation: bool
+    together: bool
+
+    @classmethod
+    def of(
+        cls,
+        names: tuple[str, ...],
+        num_learned: int,
+        num_input: int,
+        clusters: Any,
+        mean_ablation: bool,
+        together: bool,
+    ) -> "Measurement":
+        """The metrics for autoencoders of these sizes."""
+        metrics = evaluation_metrics(
+            num_learned, num_input, len(names), model_losses=True, logits=True, clusters=clusters
+        ).metrics
+        if mean_ablation:
+            metrics["ce_loss_score_mean"] = ReconstructionScore(
+                len(names), ablation="mean", clusters=clusters
+            )
+        by_name: dict[str, Any] = {n: PerComponent(m, names) for n, m in metrics.items()}
+        if together:
+            of_all: dict[str, AbstractMetric[Any]] = {
+                "ce_loss_score": ReconstructionScore(clusters=clusters),
+                "ce_loss_increase": LossIncrease(clusters=clusters),
+                "ce_loss": ModelLoss(clusters=clusters),
+            }
+            by_name["together"] = MetricCollection(of_all)
+        return cls(names, MetricCollection(by_name), mean_ablation, together)
+
+    def update(
+        self,
+        state: Any,
+        model: Model,
+        autoencoders: Mapping[str, Any],
+        tokens: Int[Array, "batch sequence"],
+        mask: Bool[Array, "batch sequence"],
+    ) -> Any:
+        """The state after one more batch."""
+        clean, activations = recorded(model, tokens, len(self.names))
+        coded = [autoencoders[name](x) for name, x in zip(self.names, activations, strict=True)]
+        codes, decoded = zip(*coded, strict=True)
+        ablated = {"with_zero_ablation": [jnp.zeros_like(x) for x in activations]}
+        if self.mean_ablation:
+            ablated["with_mean_ablation"] = masked_mean(activations, mask)
+        passes = {"with_reconstruction": list(decoded), **ablated}
+
+        of_logits = self._group(_OF_LOGITS)
+        logits_state = {name: state[name] for name in _OF_LOGITS}
+        losses: dict[str, list[Array]] = {name: [] for name in passes}
+        for component in range(len(self.names)):
+            logits = {
+                name: replaced(model, tokens, {component: partial(_instead, values[component])})
+                for name, values in passes.items()
+            }
+            for name, each in logits.items():
+                losses[name].append(next_token_losses(each, tokens))
+            logits_state = of_logits.update(
+                logits_state,
+                component_idx=component,
+                mask=mask,
+                source_logits=clean,
+                logits_with_reconstruction=logits["with_reconstruction"],
+                logits_with_zero_ablation=logits["with_zero_ablation"],
+            )
+            # The logits of one component are gone before those of the next are there.
+            tokens, logits_state = lax.optimization_barrier((tokens, logits_state))
+
+        clean_losses = next_token_losses(clean, tokens)
+        loss_mask = next_token_mask(mask, "source") & next_token_mask(mask, "target")
+        state_of_all = {}
+        if self.together:
+            of_all = self._losses_together(model, autoencoders, tokens)
+            updated = self.metric["together"].update(
+                state["together"], mask=loss_mask, source_model_loss=clean_losses, **of_all
+            )
+            state_of_all = {"together": dict(updated)}
+        of_components = [name for name in self.metric.metrics if name not in logits_state]
+        of_components = [name for name in of_components if name != "together"]
+        by_input: dict[str, Any] = {
+            f"source_model_loss_{name}": jnp.stack(of_each, axis=-1)
+            for name, of_each in losses.items()
+        }
+        rest = self._group(of_components).update(
+            {name: state[name] for name in of_components},
+            mask=mask,
+            loss_mask=loss_mask,
+            source_activations=jnp.stack(activations, axis=-2),
+            learned_activations=stacked(codes),
+            decoded_activations=jnp.stack(decoded, axis=-2),
+            source_model_loss=jnp.stack([clean_losses] * len(self.names), axis=-1),
+            **by_input,
+        )
+        return closed({**rest, **logits_state, **state_of_all})
+
+    def _losses_together(
+        self, model: Model, autoencoders: Mapping[str, Any], tokens: Int[Array, "batch sequence"]
+    ) -> dict[str, Any]:
+        """The losses with all components replaced. Each autoencoder reads what is left to it."""
+
+        def decoded(name: str, activations: Array) -> Array:
+            return autoencoders[name](activations)[1]
+
+        by_input: dict[str, list[Any]] = {
+            "with_reconstruction": [partial(decoded, name) for name in self.names],
+            "with_zero_ablation": [jnp.zeros_like for _ in self.names],
+        }
+        return {
+            f"source_model_loss_{name}": next_token_losses(
+                replaced(model, tokens, dict(enumerate(replacements))), tokens
+            )
+            for name, replacements in by_input.items()
+        }
+
+    def _group(self, names: Any) -> MetricCollection:
+        return MetricCollection({name: self.metric[name] for name in names})
+
+
+def _instead(values: Array, activations: Array) -> Array:
+    del activations
+    return values

@@ -1,0 +1,282 @@
+"""An evaluation equals a loop over batches, components and tokens in float64."""
+
+import itertools
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+import jax_sae_metrics as jsm
+from jax_sae_metrics.evaluation import evaluate
+
+VOCABULARY, WIDTH, FEATURES, SEQUENCE = 11, 8, 16, 10
+NAMES = ("first", "second")
+random = np.random.default_rng(0)
+EMBED, MIX, OUT = (
+    random.normal(size=shape)
+    for shape in ((VOCABULARY, WIDTH), (WIDTH, WIDTH), (WIDTH, VOCABULARY))
+)
+ENCODERS = [random.normal(size=(WIDTH, FEATURES)) for _ in NAMES]
+DECODERS = [np.linalg.pinv(encoder) for encoder in ENCODERS]
+
+
+def forward(embed, mix, out, tokens, intervene, tanh):
+    """Two hook points, with a nonlinear layer between them."""
+    x = intervene(embed[tokens], 0)
+    x = intervene(x + tanh(x @ mix), 1)
+    return x @ out
+
+
+class Module(eqx.Module):
+    embed: jax.Array
+    mix: jax.Array
+    out: jax.Array
+
+    def __call__(self, tokens, intervene):
+        return forward(self.embed, self.mix, self.out, tokens, intervene, jnp.tanh)
+
+
+def of_equinox():
+    return Module(*(jnp.asarray(w, jnp.float32) for w in (EMBED, MIX, OUT)))
+
+
+def of_a_function():
+    weights = [jnp.asarray(w, jnp.float32) for w in (EMBED, MIX, OUT)]
+    return lambda tokens, intervene: forward(*weights, tokens, intervene, jnp.tanh)
+
+
+def of_flax():
+    nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
+
+    class Network(nnx.Module):
+        def __init__(self):
+            self.embed, self.mix, self.out = (
+                nnx.Param(jnp.asarray(w, jnp.float32)) for w in (EMBED, MIX, OUT)
+            )
+
+        def __call__(self, tokens, intervene):
+            weights = (self.embed[...], self.mix[...], self.out[...])
+            return forward(*weights, tokens, intervene, jnp.tanh)
+
+    network = Network()
+    return lambda tokens, intervene: network(tokens, intervene)
+
+
+MODELS = {"Equinox": of_equinox, "a function": of_a_function, "Flax": of_flax}
+
+
+def dense(index):
+    encoder, decoder = (jnp.asarray(w[index], jnp.float32) for w in (ENCODERS, DECODERS))
+
+    def autoencode(activations):
+        learned = jax.nn.relu(activations @ encoder - 1)
+        return learned, learned @ decoder
+
+    return autoencode
+
+
+def top_k(index):
+    def autoencode(activations):
+        learned, decoded = dense(index)(activations)
+        return jsm.TopKActivations(*jax.lax.top_k(learned, FEATURES), FEATURES), decoded
+
+    return autoencode
+
+
+def flat(index):
+    def autoencode(activations):
+        learned, decoded = dense(index)(activations)
+        num_vectors = learned[..., 0].size
+        vectors, features = np.indices((num_vectors, FEATURES)).reshape(2, -1)
+        codes = jsm.SparseActivations(learned.reshape(-1), vectors, features, learned.shape)
+        return codes, decoded
+
+    return autoencode
+
+
+def batches():
+    """Three batches, the last of fewer texts; padding, and a masked token inside of a text."""
+    for seed, num_texts in enumerate((4, 4, 3)):
+        random = np.random.default_rng(seed)
+        tokens = random.integers(0, VOCABULARY, (num_texts, SEQUENCE))
+        mask = np.arange(SEQUENCE) < random.integers(4, SEQUENCE + 1, (num_texts, 1))
+        mask[0, 2] = False
+        yield tokens, mask
+
+
+def losses_of(logits, tokens):
+    logits = logits[:-1]
+    shifted = logits - logits.max(-1, keepdims=True)
+    log_normaliser = np.log(np.exp(shifted).sum(-1))
+    return log_normaliser - np.take_along_axis(shifted, tokens[1:, None], -1)[:, 0]
+
+
+def in_float64(is_together=False):
+    """Sums over all batches, text by text, of each component (or of all at once)."""
+    sums = {name: [] for name in NAMES}
+    for tokens, mask in batches():
+        for text, kept in zip(tokens, mask, strict=True):
+            for index, name in enumerate(NAMES):
+                seen = {}
+
+                def clean(x, component, seen=seen):
+                    seen[component] = x
+                    return x
+
+                def decode(x, component):
+                    learned = np.maximum(x @ ENCODERS[component] - 1, 0)
+                    return learned @ DECODERS[component], learned
+
+                def reconstruct(x, component, index=index):
+                    return decode(x, component)[0] if is_together or component == index else x
+
+                def ablate(x, component, index=index):
+                    return np.zeros_like(x) if is_together or component == index else x
+
+                logits = [
+                    forward(EMBED, MIX, OUT, text, hook, np.tanh)
+                    for hook in (clean, reconstruct, ablate)
+                ]
+                both = kept[1:] & kept[:-1]
+                losses = [losses_of(each, text)[both] for each in logits]
+                agrees = logits[0].argmax(-1) == logits[1].argmax(-1)
+                decoded, learned = decode(seen[index], index)
+                errors = ((seen[index] - decoded) ** 2).sum(-1)
+                sums[name].append(
+                    (*losses, agrees[kept], (learned != 0).sum(-1)[kept], errors[kept])
+                )
+    return {
+        name: [np.concatenate(of_texts) for of_texts in zip(*texts, strict=True)]
+        for name, texts in sums.items()
+    }
+
+
+def score(clean, reconstructed, ablated):
+    return (ablated - reconstructed).sum() / (ablated - clean).sum()
+
+
+@pytest.fixture(scope="module")
+def wanted():
+    return in_float64()
+
+
+BY_DEFAULT = {("Equinox", dense), ("a function", flat), ("Flax", top_k)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "codes"),
+    [
+        pytest.param(*pair, marks=[] if pair in BY_DEFAULT else pytest.mark.exhaustive)
+        for pair in itertools.product(MODELS, (dense, top_k, flat))
+    ],
+)
+def test_equals_a_loop(kind, codes, wanted):
+    autoencoders = {name: codes(index) for index, name in enumerate(NAMES)}
+    values = evaluate(MODELS[kind](), autoencoders, batches(), progress=False).values
+    for name, (clean, reconstructed, ablated, agrees, l0, errors) in wanted.items():
+        for metric, number in {
+            "ce_loss_score": score(clean, reconstructed, ablated),
+            "ce_loss_increase": (reconstructed - clean).mean(),
+            "ce_loss/source": clean.mean(),
+            "ce_loss/with_zero_ablation": ablated.mean(),
+            "top_1_agreement": agrees.mean(),
+            "l0": l0.mean(),
+            "mse": errors.mean(),
+        }.items():
+            np.testing.assert_allclose(
+                values[f"{metric}/{name}"], number, rtol=1e-4, err_msg=metric
+            )
+
+
+AUTOENCODERS = {name: dense(index) for index, name in enumerate(NAMES)}
+
+
+def test_all_together_and_the_mean_in_place_of_zeros():
+    result = evaluate(
+        of_equinox(), AUTOENCODERS, batches(), together=True, mean_ablation=True, progress=False
+    )
+    clean, reconstructed, ablated, *_ = in_float64(is_together=True)["first"]
+    np.testing.assert_allclose(
+        result.values["together/ce_loss_score"], score(clean, reconstructed, ablated), rtol=1e-4
+    )
+    for name in NAMES:
+        assert result.values[f"ce_loss_score_mean/{name}"] < result.values[f"ce_loss_score/{name}"]
+
+
+@pytest.mark.exhaustive
+def test_on_a_mesh_resumed_and_stopped_it_is_the_same():
+    model, parts = of_equinox(), list(batches())
+    whole = evaluate(model, AUTOENCODERS, parts, progress=False)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    on_mesh = evaluate(model, AUTOENCODERS, parts, mesh=mesh, progress=False)
+    begun = evaluate(model, AUTOENCODERS, parts, max_batches=1, progress=False)
+    resumed = evaluate(model, AUTOENCODERS, parts[1:], state=begun.state, progress=False)
+    for other in (on_mesh, resumed):
+        for numbers, others in ((whole.values, other.values), (whole.errors, other.errors)):
+            for name in numbers:
+                np.testing.assert_allclose(others[name], numbers[name], rtol=1e-4, atol=1e-6)
+    stopped = evaluate(model, AUTOENCODERS, parts, target_standard_error=10.0, progress=False)
+    np.testing.assert_allclose(stopped.values["l0/first"], begun.values["l0/first"])
+
+
+def test_the_result_is_shown_in_many_ways():
+    result = evaluate(of_equinox(), AUTOENCODERS, batches(), progress=False)
+    lines = str(result).splitlines()
+    assert lines[0].split() == [*NAMES, "mean"]
+    assert len({len(line) for line in lines}) == 1
+    assert "±" in str(result)
+    assert result._repr_html_().count("<tr>") == len(lines)
+    assert len(result.to_markdown().splitlines()) == len(lines) + 1
+    assert r"l2\_ratio" in result.to_latex()
+    numbers = json.loads(result.to_json())
+    assert numbers["l0/first"]["value"] == result.values["l0/first"]
+    difference, error = result.difference(*NAMES)["ce_loss_score"]
+    values = (result.values[f"ce_loss_score/{name}"] for name in NAMES)
+    np.testing.assert_allclose(difference, -np.diff([*values])[0], rtol=1e-5)
+    assert error > 0
+    with pytest.raises(ValueError, match="'third': expected one of the components"):
+        result.difference("first", "third")
+
+
+WRONG = {
+    "no autoencoders": (lambda: evaluate(of_equinox(), {}, batches()), "dictionary of functions"),
+    "no batches": (lambda: evaluate(of_equinox(), AUTOENCODERS, []), "at least one batch"),
+    "no tokens": (
+        lambda: evaluate(of_equinox(), AUTOENCODERS, [np.ones((2, 3))]),
+        r"integer tokens \[batch, sequence\], got float64\[2, 3\]",
+    ),
+    "a mask of numbers": (
+        lambda: evaluate(of_equinox(), AUTOENCODERS, [(np.ones((2, 3), int), np.ones((2, 3)))]),
+        r"boolean mask of shape \(2, 3\)",
+    ),
+    "too few hook points": (
+        lambda: evaluate(of_equinox(), AUTOENCODERS | {"third": dense(0)}, batches()),
+        r"components \[0, 1\], and there are autoencoders for \[0, 1, 2\]",
+    ),
+    "a longer batch": (
+        lambda: evaluate(
+            of_equinox(), AUTOENCODERS, [np.ones((n, 4), int) for n in (2, 3)], progress=False
+        ),
+        "at most 2 texts",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said(call, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        call()
+
+
+def test_a_data_frame_has_a_row_for_each_component_and_result():
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    model, codes = of_a_function(), {"only": dense(0), "other": dense(1)}
+    result = evaluate(model, codes, batches(), max_batches=1, progress=False)
+    table = result.to_pandas().set_index(["metric", "component"])
+    row = table.loc["l0", "only"]
+    assert row["value"] == result.values["l0/only"]
+    assert row["standard_error"] == result.errors["l0/only"]
