@@ -111,13 +111,14 @@ class CollectionState(eqx.Module, Mapping[str, Any]):  # type: ignore[misc] # `_
         return len(opened(self).states)
 
     def __or__(self, others: Mapping[str, Any]) -> Any:
-        states = {**self, **others}
-        is_alike = all(name in self and _kind(others[name]) == _kind(self[name]) for name in others)
+        mine = unpooled(self)
+        states = {**mine, **others}
+        is_alike = all(n in mine and _kind(other) == _kind(mine[n]) for n, other in others.items())
         # Whatever else it is, metrics that get it say what is wrong.
         return closed(states) if is_alike else states
 
     def __repr__(self) -> str:
-        states = ",\n".join(f"{name!r}: {state}" for name, state in self.items())
+        states = ",\n".join(f"{name!r}: {state}" for name, state in unpooled(self).items())
         return f"CollectionState({{\n{textwrap.indent(states, '  ')}\n}})"
 
 

@@ -230,6 +230,8 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
         _check_bound(axis_name)
         observation = self._observe_inputs(Inputs(inputs, axis_name))
         updated = self.accumulate(state, observation, axis_name=axis_name)
+        if self._is_running:
+            return updated, self._read("_compute", updated)
         of_batch = self.accumulate(self.init(), observation, axis_name=axis_name)
         read = closed(self._read_by_forward(unpooled(updated), unpooled(of_batch)))
         return updated, self._read("_compute", read)

@@ -104,11 +104,13 @@ def evaluate(
             empty = measurement.metric.init()
             state = empty if state is None else measurement.metric.merge(empty, state)
         state = step(measurement, state, model, dict(autoencoders), *placed)
-        if progress or target_standard_error is not None:
+        if _shows(bar) or target_standard_error is not None:
             score = measurement.metric["ce_loss_score"]
             of_score = state["ce_loss_score"]
             errors = [float(e) for n, e in score.standard_error(of_score).items() if n != "mean"]
-            _show(bar, score.compute(of_score)["mean"], max(errors))
+            if _shows(bar):
+                mean = float(score.compute(of_score)["mean"])
+                bar.set_postfix_str(f"score {mean:.4f} ± {max(errors):.4f}")
             if target_standard_error is not None and max(errors) <= target_standard_error:
                 break
     if measurement is None:
@@ -196,6 +198,5 @@ def _bar(batches: Iterable[Any], max_batches: int | None, progress: bool) -> Any
     return iter(batches)
 
 
-def _show(bar: Any, score: Any, error: float) -> None:
-    if hasattr(bar, "set_postfix_str"):
-        bar.set_postfix_str(f"score {float(score):.4f} ± {error:.4f}")
+def _shows(bar: Any) -> bool:
+    return hasattr(bar, "set_postfix_str")

@@ -10,7 +10,7 @@ from typing import Any
 from .._core import MetricCollection, PerComponent, difference
 from .._output import scalars
 
-_ERROR = "/standard_error"
+_ERROR, _MEAN = "/standard_error", "mean"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +86,11 @@ class Evaluation:
 
         rows = []
         for name, value in self.values.items():
-            result, _, component = name.rpartition("/")
-            is_of_one = component in (*self.names, "mean")
+            result, component = self._split(name)
             rows.append(
                 {
-                    "metric": result if is_of_one else name,
-                    "component": component if is_of_one else None,
+                    "metric": result,
+                    "component": component,
                     "value": value,
                     "standard_error": self.errors.get(name, math.nan),
                 }
@@ -130,14 +129,19 @@ class Evaluation:
     def _numbers(self) -> dict[str, float]:
         return scalars(self.metric, self.state, errors=True)
 
+    def _split(self, name: str) -> tuple[str, str | None]:
+        """The result and the component, or `mean`, that a number is of; None if it is of all."""
+        result, _, component = name.rpartition("/")
+        return (result, component) if component in (*self.names, _MEAN) else (name, None)
+
     def _table(self, between: str) -> list[list[str]]:
         """A row for each result, with a cell for each component and for their mean."""
-        columns = [*self.names, "mean"]
+        columns = [*self.names, _MEAN]
         rows: dict[str, dict[str, str]] = {}
         for name, value in self.values.items():
-            result, _, component = name.rpartition("/")
-            row, column = (result, component) if component in columns else (name, "mean")
-            rows.setdefault(row, {})[column] = _shown(value, self.errors.get(name), between)
+            result, component = self._split(name)
+            shown = _shown(value, self.errors.get(name), between)
+            rows.setdefault(result, {})[component or _MEAN] = shown
         cells = ([result, *(of.get(c, "") for c in columns)] for result, of in rows.items())
         return [["", *columns], *cells]
 

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from .._core import AbstractMetric, MetricCollection, PerComponent
-from .._core.collection_state import closed
+from .._core.collection_state import closed, unpooled
 from .._inputs import next_token_mask
 from .._metric.fidelity import LossIncrease, ModelLoss, ReconstructionScore
 from .._ready_made import evaluation_metrics
@@ -70,6 +70,7 @@ class Measurement:
         mask: Bool[Array, "batch sequence"],
     ) -> Any:
         """The state after one more batch."""
+        state = unpooled(state)
         clean, activations = recorded(model, tokens, len(self.names))
         coded = [autoencoders[name](x) for name, x in zip(self.names, activations, strict=True)]
         codes, decoded = zip(*coded, strict=True)
@@ -108,8 +109,8 @@ class Measurement:
                 state["together"], mask=loss_mask, source_model_loss=clean_losses, **of_all
             )
             state_of_all = {"together": dict(updated)}
-        of_components = [name for name in self.metric.metrics if name not in logits_state]
-        of_components = [name for name in of_components if name != "together"]
+        others = (*_OF_LOGITS, "together")
+        of_components = [name for name in self.metric.metrics if name not in others]
         by_input: dict[str, Any] = {
             f"source_model_loss_{name}": jnp.stack(of_each, axis=-1)
             for name, of_each in losses.items()
