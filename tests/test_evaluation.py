@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import equinox as eqx
 import jax
@@ -11,10 +12,11 @@ import pytest
 from jax.sharding import AxisType
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics.evaluation import evaluate
+from jax_sae_metrics.evaluation import Component, evaluate
+from jax_sae_metrics.evaluation.codes import stacked
 
 VOCABULARY, WIDTH, FEATURES, SEQUENCE = 11, 8, 16, 10
-NAMES = ("first", "second")
+NAMES = ("second", "first")  # in the order of the model, not of the alphabet
 random = np.random.default_rng(0)
 EMBED, MIX, OUT = (
     random.normal(size=shape)
@@ -199,12 +201,100 @@ def test_all_together_and_the_mean_in_place_of_zeros():
     result = evaluate(
         of_equinox(), AUTOENCODERS, batches(), together=True, mean_ablation=True, progress=False
     )
-    clean, reconstructed, ablated, *_ = in_float64(is_together=True)["first"]
+    clean, reconstructed, ablated, *_ = in_float64(is_together=True)[NAMES[0]]
     np.testing.assert_allclose(
         result.values["together/ce_loss_score"], score(clean, reconstructed, ablated), rtol=1e-4
     )
     for name in NAMES:
         assert result.values[f"ce_loss_score_mean/{name}"] < result.values[f"ce_loss_score/{name}"]
+
+
+def transcoded_in_float64():
+    """Mean losses of a model, whose layer a transcoder replaces, and the mean squared error."""
+    losses, errors = {"source": [], "with_reconstruction": []}, []
+    for tokens, mask in batches():
+        for text, kept in zip(tokens, mask, strict=True):
+            layer_input = EMBED[text]
+            layer_output = np.tanh(layer_input @ MIX)
+            decoded = np.maximum(layer_input @ ENCODERS[0] - 1, 0) @ DECODERS[0]
+            both = kept[1:] & kept[:-1]
+            for name, output in (("source", layer_output), ("with_reconstruction", decoded)):
+                losses[name].append(losses_of((layer_input + output) @ OUT, text)[both])
+            errors.append(((layer_output - decoded) ** 2).sum(-1)[kept])
+    return {n: np.concatenate(each).mean() for n, each in losses.items()}, np.concatenate(
+        errors
+    ).mean()
+
+
+def test_a_transcoder_reads_here_and_writes_there():
+    embed, mix, out = (jnp.asarray(w, jnp.float32) for w in (EMBED, MIX, OUT))
+
+    def model(tokens, intervene):
+        x = intervene(embed[tokens], 0)
+        return (x + intervene(jnp.tanh(x @ mix), 1)) @ out
+
+    transcoder = {"layer": Component(dense(0), reads=0, writes=1)}
+    values = evaluate(model, transcoder, batches(), together=True, progress=False).values
+    losses, squared_error = transcoded_in_float64()
+    for name, loss in losses.items():
+        for where in (f"ce_loss/{name}/layer", f"together/ce_loss/{name}"):
+            np.testing.assert_allclose(values[where], loss, rtol=1e-5, err_msg=where)
+    np.testing.assert_allclose(values["mse/layer"], squared_error, rtol=1e-5)
+
+
+def in_one_place(*codes):
+    return {str(index): Component(code(0), reads=0) for index, code in enumerate(codes)}
+
+
+def few(index):
+    def autoencode(activations):
+        learned, decoded = dense(index)(activations)
+        return jsm.TopKActivations(*jax.lax.top_k(learned, 3), FEATURES), decoded
+
+    return autoencode
+
+
+def test_a_sweep_at_one_hook_point_has_the_values_of_each_alone():
+    model, codes = of_equinox(), (few, dense)
+    sweep = evaluate(model, in_one_place(*codes), batches(), progress=False).values
+    for index, code in enumerate(codes):
+        alone = evaluate(model, {"alone": Component(code(0), reads=0)}, batches(), progress=False)
+        for name, value in alone.values.items():
+            if name.endswith("/alone"):
+                in_sweep = sweep[name.replace("alone", str(index))]
+                np.testing.assert_allclose(in_sweep, value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def in_numpy(code):
+    """The array that sparse codes stand for."""
+    if isinstance(code, jsm.TopKActivations):
+        full = np.zeros((*code.values.shape[:-1], code.num_learned_features + 1))
+        np.put_along_axis(full, np.asarray(code.indices), np.asarray(code.values), -1)
+        return full[..., :-1]  # index -1 is padding
+    if isinstance(code, jsm.SparseActivations):
+        full = np.zeros((math.prod(code.shape[:-1]), code.shape[-1]))
+        full[code.vector_indices, code.feature_indices] = code.values
+        return full.reshape(code.shape)
+    return np.asarray(code)
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind"),
+    [
+        ((dense, dense), jax.Array),
+        ((few, top_k), jsm.TopKActivations),
+        ((flat, flat), jsm.SparseActivations),
+        ((flat, few, dense), jax.Array),
+    ],
+)
+def test_stacked_codes_are_those_of_each_component(codes, kind):
+    activations = jnp.asarray(random.normal(size=(2, 5, WIDTH)), jnp.float32)
+    each = [code(0)(activations)[0] for code in codes]
+    together = stacked(each)
+    assert isinstance(together, kind)
+    np.testing.assert_array_equal(
+        in_numpy(together), np.stack([in_numpy(code) for code in each], axis=-2)
+    )
 
 
 @pytest.mark.exhaustive
@@ -255,8 +345,22 @@ WRONG = {
     ),
     "too few hook points": (
         lambda: evaluate(of_equinox(), AUTOENCODERS | {"third": dense(0)}, batches()),
-        r"components \[0, 1\], and there are autoencoders for \[0, 1, 2\]",
+        r"hook points \[0, 1\], and the component 'third' is at 2",
     ),
+    "what is written comes first": (
+        lambda: evaluate(of_equinox(), {"mlp": Component(dense(0), reads=1, writes=0)}, batches()),
+        "'mlp' reads hook point 1, which the model comes to after 0",
+    ),
+    "two in one place at once": (
+        lambda: evaluate(of_equinox(), in_one_place(dense, dense), batches(), together=True),
+        "together: '0' and another component both write hook point 0",
+    ),
+    "another width": (
+        lambda: evaluate(of_equinox(), {"half": lambda x: (x, x[..., :4])}, batches()),
+        r"decoded activations of shape \(4, 10, 8\), as at hook point 0, got \(4, 10, 4\)",
+    ),
+    "no function": (lambda: Component(3, reads=0), "expected a function of activations"),
+    "no hook point": (lambda: Component(dense(0), reads=-1), "reads: expected the number"),
     "a longer batch": (
         lambda: evaluate(
             of_equinox(), AUTOENCODERS, [np.ones((n, 4), int) for n in (2, 3)], progress=False

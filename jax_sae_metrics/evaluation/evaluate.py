@@ -12,9 +12,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from .._configuration import brief, check_name, check_size
+from .._configuration import check_size
 from .codes import num_learned_features
-from .passes import recorded
+from .component import Component, components_of
+from .passes import Model, coded, recorded
 from .result import Evaluation
 from .step import Measurement
 
@@ -46,11 +47,13 @@ def evaluate(
 
     - `model`: a function `model(tokens, intervene) -> logits`, `[batch, sequence, vocabulary]`. It
         calls `intervene(activations, component)` at each hook point, with activations
-        `[batch, sequence, input_feature]` and the number of the component, and goes on with what
+        `[batch, sequence, input_feature]` and the number of the hook point, and goes on with what
         that returns. Arrays of an Equinox module or a `jax.tree_util.Partial` are arguments of the
         step; those that a plain function closes over become constants of it.
-    - `autoencoders`: a function for each component, by name and in order. It takes activations and
-        returns `(codes, decoded)`; codes are dense, `TopKActivations` or `SparseActivations`.
+    - `autoencoders`: a function for each component, by name and in the order of the hook points.
+        It takes activations and returns `(codes, decoded)`; codes are dense, `TopKActivations` or
+        `SparseActivations`. A `Component` says where it is instead: a transcoder reads one hook
+        point and writes another, and several autoencoders may stand at one.
     - `batches`: integer tokens `[batch, sequence]`, or pairs of them and a boolean mask of the same
         shape, False for padding and for tokens that should not count. A batch with fewer texts than
         the first is filled up with masked ones, so that nothing is compiled twice.
@@ -70,7 +73,8 @@ def evaluate(
 
     **Raises:** `TypeError` for tokens that are no integers or a mask that is not boolean;
     `ValueError` for no autoencoders, a wrong name, no batches, a model that does not call
-    `intervene` once for each component, or autoencoders of different sizes.
+    `intervene` once for each hook point, autoencoders of different sizes, or two of them that write
+    one hook point `together`.
 
     !!! Example
 
@@ -87,7 +91,9 @@ def evaluate(
         >>> print(f"{result.values['l0/embedding']:.0f}")
         8
     """
-    names = _checked_names(autoencoders)
+    components = components_of(autoencoders)
+    if together:
+        _check_one_each(components)
     if max_batches is not None:
         check_size("max_batches", max_batches)
     step = eqx.filter_jit(Measurement.update)
@@ -99,11 +105,12 @@ def evaluate(
         num_texts = num_texts or _rounded_up(len(tokens), mesh)
         placed = _placed(*_filled(tokens, mask, num_texts), mesh)
         if measurement is None:
-            sizes = _sizes(model, dict(autoencoders), names, placed[0])
+            sizes = _sizes(model, components, placed[0])
+            names = tuple(components)
             measurement = Measurement.of(names, *sizes, clusters, mean_ablation, together)
             empty = measurement.metric.init()
             state = empty if state is None else measurement.metric.merge(empty, state)
-        state = step(measurement, state, model, dict(autoencoders), *placed)
+        state = step(measurement, state, model, components, *placed)
         if _shows(bar) or target_standard_error is not None:
             score = measurement.metric["ce_loss_score"]
             of_score = state["ce_loss_score"]
@@ -115,18 +122,7 @@ def evaluate(
                 break
     if measurement is None:
         raise ValueError("batches: expected at least one batch of tokens, got none.")
-    return Evaluation(names, measurement.metric, state)
-
-
-def _checked_names(autoencoders: Any) -> tuple[str, ...]:
-    if not isinstance(autoencoders, Mapping) or not autoencoders:
-        raise ValueError(
-            "autoencoders: expected a dictionary of functions by the name of their component, got "
-            f"{brief(autoencoders)}."
-        )
-    for name in autoencoders:
-        check_name("autoencoders", name)
-    return tuple(autoencoders)
+    return Evaluation(tuple(components), measurement.metric, state)
 
 
 def _checked(batch: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -169,17 +165,26 @@ def _placed(tokens: np.ndarray, mask: np.ndarray, mesh: Mesh | None) -> tuple[Ar
     return jax.device_put(tokens, sharding), jax.device_put(mask, sharding)
 
 
-def _sizes(
-    model: Any, autoencoders: dict[str, Any], names: tuple[str, ...], tokens: Array
-) -> tuple[int, int]:
+def _check_one_each(components: Mapping[str, Component]) -> None:
+    """Raise if two components would have to be in one place at once."""
+    places = [component.writes for component in components.values()]
+    for name, place in zip(components, places, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(
+                f"together: {name!r} and another component both write hook point {place}. Leave "
+                "`together` out, or evaluate them in two calls."
+            )
+
+
+def _sizes(model: Model, components: Mapping[str, Component], tokens: Array) -> tuple[int, int]:
     """The numbers of learned and of input features, which all autoencoders share."""
 
-    def probe(model: Any, autoencoders: dict[str, Any], tokens: Array) -> Any:
-        _, activations = recorded(model, tokens, len(names))
-        return [autoencoders[n](x) for n, x in zip(names, activations, strict=True)]
+    def probe(model: Model, components: Mapping[str, Component], tokens: Array) -> Any:
+        _, activations = recorded(model, tokens, components)
+        return [coded(component, activations) for component in components.values()]
 
-    coded = eqx.filter_eval_shape(probe, model, autoencoders, tokens)
-    sizes = {(num_learned_features(codes), decoded.shape[-1]) for codes, decoded in coded}
+    found = eqx.filter_eval_shape(probe, model, components, tokens)
+    sizes = {(num_learned_features(codes), decoded.shape[-1]) for codes, decoded in found}
     if len(sizes) > 1:
         raise ValueError(
             f"autoencoders: expected one size for all, got {sorted(sizes)} (learned features, "

@@ -1,57 +1,103 @@
-"""Passes of a model, unchanged and with the activations at some components replaced."""
+"""Passes of a model, unchanged and with the activations at some hook points replaced."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-# Gets the activations at a component; returns what the model goes on with.
+from .component import Component
+
+# Gets the activations at a hook point; returns what the model goes on with.
 Intervene = Callable[[Array, int], Array]
 Model = Callable[[Array, Intervene], Array]
 
 
 def recorded(
-    model: Model, tokens: Int[Array, "batch sequence"], num_components: int
-) -> tuple[Float[Array, "batch sequence vocabulary"], list[Float[Array, "batch sequence feature"]]]:
-    """The logits of the unchanged model, and the activations at each component."""
+    model: Model, tokens: Int[Array, "batch sequence"], components: Mapping[str, Component]
+) -> tuple[Float[Array, "batch sequence vocabulary"], dict[int, Array]]:
+    """The logits of the unchanged model, and the activations at each hook point."""
     seen: dict[int, Array] = {}
 
-    def record(activations: Array, component: int) -> Array:
-        if component in seen:
+    def record(activations: Array, hook_point: int) -> Array:
+        if hook_point in seen:
             raise ValueError(
-                f"model: it called intervene twice for component {component}. Call it once at each "
-                "hook point."
+                f"model: it called intervene twice for hook point {hook_point}. Give each hook "
+                "point a number of its own."
             )
-        seen[component] = activations
+        seen[hook_point] = activations
         return activations
 
     logits = model(tokens, record)
-    if seen.keys() != set(range(num_components)):
-        raise ValueError(
-            f"model: it called intervene for components {sorted(seen)}, and there are autoencoders "
-            f"for {list(range(num_components))}. Number the hook points from 0, in the order of "
-            "the autoencoders."
-        )
+    for name, component in components.items():
+        _check_place(name, component, list(seen))
     if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
         raise ValueError(
             f"model: expected logits [batch, sequence, vocabulary] for tokens {tokens.shape}, got "
             f"shape {logits.shape}."
         )
-    return logits, [seen[component] for component in range(num_components)]
+    return logits, seen
+
+
+def _check_place(name: str, component: Component, seen: list[int]) -> None:
+    """Raise unless the model came to what the component reads, and then to what it writes."""
+    missing = {component.reads, component.writes} - {*seen}
+    if missing:
+        raise ValueError(
+            f"model: it called intervene for hook points {seen}, and the component {name!r} is at "
+            f"{min(missing)}. Number the hook points from 0, in the order of the autoencoders, or "
+            "say where each one is: Component(autoencode, reads=...)."
+        )
+    if seen.index(component.reads) > seen.index(component.writes):
+        raise ValueError(
+            f"autoencoders: {name!r} reads hook point {component.reads}, which the model comes to "
+            f"after {component.writes}, which it writes."
+        )
+
+
+def coded(component: Component, activations: Mapping[int, Array]) -> tuple[Any, Array]:
+    """The codes of a component and what it decodes them to."""
+    codes, decoded = component.autoencode(activations[component.reads])
+    target = activations[component.writes]
+    if decoded.shape != target.shape:
+        raise ValueError(
+            f"autoencoders: expected decoded activations of shape {target.shape}, as at hook point "
+            f"{component.writes}, got {decoded.shape}."
+        )
+    return codes, decoded
 
 
 def replaced(
+    model: Model, tokens: Int[Array, "batch sequence"], hook_point: int, replacement: Array
+) -> Float[Array, "batch sequence vocabulary"]:
+    """The logits of the model with other activations at one hook point."""
+
+    def replace(activations: Array, at: int) -> Array:
+        return replacement.astype(activations.dtype) if at == hook_point else activations
+
+    return model(tokens, replace)
+
+
+def replaced_together(
     model: Model,
     tokens: Int[Array, "batch sequence"],
-    replacements: Mapping[int, Callable[[Array], Array]],
+    components: Mapping[str, Component],
+    instead: Callable[[Component, Mapping[int, Array]], Array],
 ) -> Float[Array, "batch sequence vocabulary"]:
-    """The logits of the model with functions of the activations in their place at components."""
+    """The logits of the model with all components in place. Each reads what those before it left.
 
-    def replace(activations: Array, component: int) -> Array:
-        if component not in replacements:
-            return activations
-        return replacements[component](activations).astype(activations.dtype)
+    `instead` gets a component and the activations so far, its own hook point included.
+    """
+    at = {component.writes: component for component in components.values()}
+    seen: dict[int, Array] = {}
+
+    def replace(activations: Array, hook_point: int) -> Array:
+        seen[hook_point] = activations
+        if hook_point in at:
+            replacement = instead(at[hook_point], seen)
+            seen[hook_point] = replacement.astype(activations.dtype)
+        return seen[hook_point]
 
     return model(tokens, replace)
 

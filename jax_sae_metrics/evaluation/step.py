@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +14,16 @@ from .._inputs import next_token_mask
 from .._metric.fidelity import LossIncrease, ModelLoss, ReconstructionScore
 from .._ready_made import evaluation_metrics
 from .codes import stacked
-from .passes import Model, masked_mean, next_token_losses, recorded, replaced
+from .component import Component
+from .passes import (
+    Model,
+    coded,
+    masked_mean,
+    next_token_losses,
+    recorded,
+    replaced,
+    replaced_together,
+)
 
 _OF_LOGITS = ("kl_div", "top_1_agreement")
 
@@ -65,33 +73,34 @@ class Measurement:
         self,
         state: Any,
         model: Model,
-        autoencoders: Mapping[str, Any],
+        components: Mapping[str, Component],
         tokens: Int[Array, "batch sequence"],
         mask: Bool[Array, "batch sequence"],
     ) -> Any:
         """The state after one more batch."""
         state = unpooled(state)
-        clean, activations = recorded(model, tokens, len(self.names))
-        coded = [autoencoders[name](x) for name, x in zip(self.names, activations, strict=True)]
-        codes, decoded = zip(*coded, strict=True)
-        ablated = {"with_zero_ablation": [jnp.zeros_like(x) for x in activations]}
+        clean, activations = recorded(model, tokens, components)
+        codes, decoded = zip(*(coded(one, activations) for one in components.values()), strict=True)
+        # What is decoded is compared with what it replaces.
+        targets = [activations[component.writes] for component in components.values()]
+        ablated = {"with_zero_ablation": [jnp.zeros_like(x) for x in targets]}
         if self.mean_ablation:
-            ablated["with_mean_ablation"] = masked_mean(activations, mask)
+            ablated["with_mean_ablation"] = masked_mean(targets, mask)
         passes = {"with_reconstruction": list(decoded), **ablated}
 
         of_logits = self._group(_OF_LOGITS)
         logits_state = {name: state[name] for name in _OF_LOGITS}
         losses: dict[str, list[Array]] = {name: [] for name in passes}
-        for component in range(len(self.names)):
+        for index, component in enumerate(components.values()):
             logits = {
-                name: replaced(model, tokens, {component: partial(_instead, values[component])})
+                name: replaced(model, tokens, component.writes, values[index])
                 for name, values in passes.items()
             }
             for name, each in logits.items():
                 losses[name].append(next_token_losses(each, tokens))
             logits_state = of_logits.update(
                 logits_state,
-                component_idx=component,
+                component_idx=index,
                 mask=mask,
                 source_logits=clean,
                 logits_with_reconstruction=logits["with_reconstruction"],
@@ -104,7 +113,7 @@ class Measurement:
         loss_mask = next_token_mask(mask, "source") & next_token_mask(mask, "target")
         state_of_all = {}
         if self.together:
-            of_all = self._losses_together(model, autoencoders, tokens)
+            of_all = _losses_together(model, components, tokens)
             updated = self.metric["together"].update(
                 state["together"], mask=loss_mask, source_model_loss=clean_losses, **of_all
             )
@@ -119,7 +128,7 @@ class Measurement:
             {name: state[name] for name in of_components},
             mask=mask,
             loss_mask=loss_mask,
-            source_activations=jnp.stack(activations, axis=-2),
+            source_activations=jnp.stack(targets, axis=-2),
             learned_activations=stacked(codes),
             decoded_activations=jnp.stack(decoded, axis=-2),
             source_model_loss=jnp.stack([clean_losses] * len(self.names), axis=-1),
@@ -127,29 +136,23 @@ class Measurement:
         )
         return closed({**rest, **logits_state, **state_of_all})
 
-    def _losses_together(
-        self, model: Model, autoencoders: Mapping[str, Any], tokens: Int[Array, "batch sequence"]
-    ) -> dict[str, Any]:
-        """The losses with all components replaced. Each autoencoder reads what is left to it."""
-
-        def decoded(name: str, activations: Array) -> Array:
-            return autoencoders[name](activations)[1]
-
-        by_input: dict[str, list[Any]] = {
-            "with_reconstruction": [partial(decoded, name) for name in self.names],
-            "with_zero_ablation": [jnp.zeros_like for _ in self.names],
-        }
-        return {
-            f"source_model_loss_{name}": next_token_losses(
-                replaced(model, tokens, dict(enumerate(replacements))), tokens
-            )
-            for name, replacements in by_input.items()
-        }
-
     def _group(self, names: Any) -> MetricCollection:
         return MetricCollection({name: self.metric[name] for name in names})
 
 
-def _instead(values: Array, activations: Array) -> Array:
-    del activations
-    return values
+def _losses_together(
+    model: Model, components: Mapping[str, Component], tokens: Int[Array, "batch sequence"]
+) -> dict[str, Any]:
+    """The losses with all components replaced at once."""
+    instead = {
+        "with_reconstruction": lambda component, activations: coded(component, activations)[1],
+        "with_zero_ablation": lambda component, activations: jnp.zeros_like(
+            activations[component.writes]
+        ),
+    }
+    return {
+        f"source_model_loss_{name}": next_token_losses(
+            replaced_together(model, tokens, components, of_one), tokens
+        )
+        for name, of_one in instead.items()
+    }
