@@ -16,6 +16,7 @@ LAYERS = (
     {"_metric", "_output"},
     {"_ready_made"},
     {"evaluation"},
+    {"plot"},
     {"__init__"},
 )
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}

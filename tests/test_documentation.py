@@ -9,14 +9,15 @@ import re
 import pytest
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics import evaluation
+from jax_sae_metrics import evaluation, plot
 
 PUBLIC = {
     name: value
     for name, value in vars(jsm).items()
     if not name.startswith("_") and not inspect.ismodule(value)
 }
-FUNCTIONS = {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
+PLOTS = {name: value for name, value in vars(plot).items() if inspect.isfunction(value)}
+FUNCTIONS = PLOTS | {name: value for name, value in PUBLIC.items() if inspect.isfunction(value)}
 METRICS = {
     name: value
     for name, value in PUBLIC.items()
@@ -41,12 +42,13 @@ def test_every_public_name_is_on_the_api_pages_exactly_once():
             r"^::: jax_sae_metrics\.(\S+)$", page.read_text(), flags=re.MULTILINE
         )
     ]
-    of_evaluation = [
-        f"evaluation.{name}"
-        for name, value in vars(evaluation).items()
+    of_subpackages = [
+        f"{subpackage.__name__.rpartition('.')[2]}.{name}"
+        for subpackage in (evaluation, plot)
+        for name, value in vars(subpackage).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     ]
-    assert collections.Counter(directives) == collections.Counter([*PUBLIC, *of_evaluation])
+    assert collections.Counter(directives) == collections.Counter([*PUBLIC, *of_subpackages])
 
 
 def test_help_of_the_package_lists_every_public_name_once():
@@ -93,7 +95,8 @@ def test_every_function_says_what_it_takes_returns_and_raises(name, section):
 @pytest.mark.parametrize("name", sorted(METRICS.keys() | FUNCTIONS.keys() | {"Count", "Total"}))
 def test_every_metric_and_function_has_an_example(name):
     """The example runs as a doctest of its module."""
-    assert doctest.DocTestParser().get_examples(inspect.getdoc(PUBLIC[name]))
+    documented = {**PUBLIC, **PLOTS}[name]
+    assert doctest.DocTestParser().get_examples(inspect.getdoc(documented))
 
 
 def test_concrete_metrics_are_final():

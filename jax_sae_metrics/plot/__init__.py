@@ -1,0 +1,19 @@
+"""Figures for papers: needs matplotlib, which `pip install "jax_sae_metrics[plot]"` brings."""
+
+try:
+    import matplotlib as _matplotlib  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        'jax_sae_metrics.plot needs matplotlib: pip install "jax_sae_metrics[plot]"'
+    ) from error
+
+from .activation_histogram import activation_histogram as activation_histogram
+from .dead_features_over_time import dead_features_over_time as dead_features_over_time
+from .decoder_similarity_histogram import (
+    decoder_similarity_histogram as decoder_similarity_histogram,
+)
+from .density_histogram import density_histogram as density_histogram
+from .histogram_of_l0 import l0_histogram as l0_histogram
+from .loss_bars import loss_bars as loss_bars
+from .pareto import pareto as pareto
+from .style import STYLE as STYLE
