@@ -9,15 +9,15 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "jax_sae_metrics"
 # From the bottom up. Each may import what stands before it.
 LAYERS = (
-    {"_arrays", "_configuration"},
+    {"_arrays", "_configuration", "_extras"},
     {"_accumulator", "_reductions", "_dictionary"},
     {"_inputs"},
     {"_core"},
     {"_metric", "_output"},
     {"_ready_made"},
-    {"evaluation"},
     {"plot"},
-    {"__init__"},
+    {"evaluation"},
+    {"__init__", "__main__"},
 )
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 FILES = sorted(PACKAGE.rglob("*.py"))

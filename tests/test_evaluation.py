@@ -1,7 +1,6 @@
 """An evaluation equals a loop over batches, components and tokens in float64."""
 
 import itertools
-import json
 import math
 
 import equinox as eqx
@@ -254,6 +253,7 @@ def few(index):
     return autoencode
 
 
+@pytest.mark.exhaustive
 def test_a_sweep_at_one_hook_point_has_the_values_of_each_alone():
     model, codes = of_equinox(), (few, dense)
     sweep = evaluate(model, in_one_place(*codes), batches(), progress=False).values
@@ -313,25 +313,6 @@ def test_on_a_mesh_resumed_and_stopped_it_is_the_same():
     np.testing.assert_allclose(stopped.values["l0/first"], begun.values["l0/first"])
 
 
-def test_the_result_is_shown_in_many_ways():
-    result = evaluate(of_equinox(), AUTOENCODERS, batches(), progress=False)
-    lines = str(result).splitlines()
-    assert lines[0].split() == [*NAMES, "mean"]
-    assert len({len(line) for line in lines}) == 1
-    assert "±" in str(result)
-    assert result._repr_html_().count("<tr>") == len(lines)
-    assert len(result.to_markdown().splitlines()) == len(lines) + 1
-    assert r"l2\_ratio" in result.to_latex()
-    numbers = json.loads(result.to_json())
-    assert numbers["l0/first"]["value"] == result.values["l0/first"]
-    difference, error = result.difference(*NAMES)["ce_loss_score"]
-    values = (result.values[f"ce_loss_score/{name}"] for name in NAMES)
-    np.testing.assert_allclose(difference, -np.diff([*values])[0], rtol=1e-5)
-    assert error > 0
-    with pytest.raises(ValueError, match="'third': expected one of the components"):
-        result.difference("first", "third")
-
-
 WRONG = {
     "no autoencoders": (lambda: evaluate(of_equinox(), {}, batches()), "dictionary of functions"),
     "no batches": (lambda: evaluate(of_equinox(), AUTOENCODERS, []), "at least one batch"),
@@ -374,13 +355,3 @@ WRONG = {
 def test_what_is_wrong_is_said(call, says):
     with pytest.raises((TypeError, ValueError), match=says):
         call()
-
-
-def test_a_data_frame_has_a_row_for_each_component_and_result():
-    pytest.importorskip("pandas", reason="pandas is not installed")
-    model, codes = of_a_function(), {"only": dense(0), "other": dense(1)}
-    result = evaluate(model, codes, batches(), max_batches=1, progress=False)
-    table = result.to_pandas().set_index(["metric", "component"])
-    row = table.loc["l0", "only"]
-    assert row["value"] == result.values["l0/only"]
-    assert row["standard_error"] == result.errors["l0/only"]

@@ -84,8 +84,10 @@ def test_all_leaves_are_arrays_of_numpy():
 def test_the_layout():
     tree = jsm.MetricCollection({"a/b": jsm.FeatureDensity(FEATURES)})
     tree = tree.state_dict(tree.init())
-    assert list(tree) == ["schema_version", "state"]
+    assert list(tree) == ["schema_version", "metric", "state"]
     assert tree["schema_version"] == 1
+    call = "MetricCollection(metrics={'a/b': FeatureDensity(num_learned_features=3)})"
+    assert tree["metric"].tobytes().decode() == call
     part = tree["state"]["a/b"]
     assert part["configuration"].tobytes().startswith(b"FeatureDensity(num_learned_features=3")
     counts = ("num_fired", "num_activation_vectors")

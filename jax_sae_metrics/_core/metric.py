@@ -21,6 +21,7 @@ from .._configuration import ONLY_READS, brief, check_choice, check_size
 from .._inputs import Batch, Inputs, SizedAxis, answer
 from .adding import add_observation
 from .collection_state import PooledStates, accumulators_of, closed, opened, unpooled
+from .constructor_call import constructor_call
 from .exporting import register_nodes
 from .mismatch import MismatchError, difference_of_states
 from .placement import fitting, placed
@@ -311,12 +312,12 @@ class AbstractMetric(eqx.Module, Generic[Accumulators]):
     def state_dict(self, state: Any) -> dict[str, Any]:
         """Return the state as nested dictionaries of NumPy arrays, to be saved in any format.
 
-        It is `{"schema_version": ..., "state": {"configuration": ..., "arrays": {...}}}`. The
-        configuration is the text that a state names itself by, as UTF-8 bytes. In a collection,
-        `"state"` is a dictionary of such entries by the names of the metrics. The arrays are
-        copies: the state may be donated.
+        It is `{"schema_version": ..., "metric": ..., "state": {"configuration": ..., "arrays":
+        {...}}}`. The configuration is the text that a state names itself by, as UTF-8 bytes, and
+        the metric is the call that makes it. In a collection, `"state"` is a dictionary of such
+        entries by the names of the metrics. The arrays are copies: the state may be donated.
         """
-        return to_state_dict(self._check(state))
+        return to_state_dict(self._check(state), constructor_call(self))
 
     @public
     def from_state_dict(self, state_dict: Any, missing: Literal["error", "empty"] = "error") -> Any:

@@ -15,19 +15,31 @@ from .state import State, dotted
 _SCHEMA_VERSION = 1
 
 
-def to_state_dict(state: Any) -> dict[str, Any]:
-    """A state as nested dictionaries of NumPy arrays."""
-    version = np.asarray(_SCHEMA_VERSION, np.int32)
-    return {"schema_version": version, "state": _to_arrays(unpooled(jax.device_get(state)))}
+def to_state_dict(state: Any, metric: str) -> dict[str, Any]:
+    """A state as nested dictionaries of NumPy arrays, with the call that makes its metric."""
+    return {
+        "schema_version": np.asarray(_SCHEMA_VERSION, np.int32),
+        "metric": in_bytes(metric),
+        "state": _to_arrays(unpooled(jax.device_get(state))),
+    }
+
+
+def in_bytes(text: str) -> np.ndarray:
+    """A text as an array, which every format can hold."""
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def in_text(array: Any) -> str:
+    """The text that `in_bytes` made an array of."""
+    return np.asarray(array).tobytes().decode(errors="replace")
 
 
 def _to_arrays(state: Any) -> dict[str, Any]:
     if isinstance(state, Mapping):
         return {name: _to_arrays(part) for name, part in state.items()}
-    configuration = np.frombuffer(state.counted_by.encode(), np.uint8)
     # The arrays on the host may be those of the device, which the next step may overwrite.
     arrays = {name: np.array(leaf) for name, leaf in _named_leaves(state)}
-    return {"configuration": configuration, "arrays": arrays}
+    return {"configuration": in_bytes(state.counted_by), "arrays": arrays}
 
 
 def from_state_dict(state_dict: Any, expected: Any, empty: Any | None) -> Any:
@@ -38,8 +50,9 @@ def from_state_dict(state_dict: Any, expected: Any, empty: Any | None) -> Any:
     """
     if not isinstance(state_dict, Mapping):
         raise MismatchError(f"It is {described(state_dict)}, not a dictionary.")
-    rest = flatten(_plain(state_dict))
+    rest = flatten(plain(state_dict))
     _check_version(rest.pop("schema_version", None))
+    rest.pop("metric", None)  # what it was read by; what it was counted by is compared
     state = _from_arrays(rest, expected, empty, "state")
     if difference := difference_of_states(state, expected):
         raise MismatchError(difference)
@@ -63,7 +76,7 @@ def _from_arrays(rest: dict[str, Any], expected: Any, empty: Any | None, where: 
     # An array that is not there is None: a part of the tree that is missing.
     leaves = [rest.pop(f"{where}/arrays/{name}", None) for name, _ in _named_leaves(expected)]
     state = jax.tree.unflatten(jax.tree.structure(expected), leaves)
-    return State(np.asarray(configuration).tobytes().decode(errors="replace"), state.accumulators)
+    return State(in_text(configuration), state.accumulators)
 
 
 def _named_leaves(state: State[Any]) -> list[tuple[str, Any]]:
@@ -71,11 +84,11 @@ def _named_leaves(state: State[Any]) -> list[tuple[str, Any]]:
     return [(dotted(path), leaf) for path, leaf in leaves]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The dictionary, also of what `np.savez` made of its inner dictionaries."""
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0:
         value = value.item()
-    return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+    return {str(k): plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def _check_version(version: Any) -> None:

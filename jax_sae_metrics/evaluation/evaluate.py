@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from .._configuration import check_size
+from .about import about_this_run
 from .codes import num_learned_features
 from .component import Component, components_of
 from .passes import Model, coded, recorded
@@ -122,7 +123,7 @@ def evaluate(
                 break
     if measurement is None:
         raise ValueError("batches: expected at least one batch of tokens, got none.")
-    return Evaluation(tuple(components), measurement.metric, state)
+    return Evaluation(measurement.metric, state, about_this_run())
 
 
 def _checked(batch: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -2,34 +2,65 @@
 
 import dataclasses
 import functools
-import html
 import json
 import math
+import os
+from collections.abc import Mapping
 from typing import Any
 
-from .._core import MetricCollection, PerComponent, difference
+from .._configuration import brief
+from .._core import AbstractMetric, difference
+from .._core.metric import check_metric
 from .._output import scalars
+from .places import MEAN, Place, component_names, places, with_names, without_names
+from .saved import load, save
+from .table import Table, shown
 
-_ERROR, _MEAN = "/standard_error", "mean"
+_ERROR = "/standard_error"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
-    """What `evaluate` returns: values with standard errors by name, and the state behind them.
+    """A metric, its state, and what they say: values with standard errors by name.
 
-    `print(result)` shows a table with a row for each result and a column for each component.
+    `evaluate` returns one. Make one of any metric and its state to have the tables, the figures and
+    the report for them. `print(result)` shows a table with a row for each result and a column for
+    each component.
 
     **Arguments:**
 
-    - `names`: the names of the components.
-    - `metric`: the collection that was counted with; `metric.compute(state)` has the results per
-        feature too.
+    - `metric`: the metric that was counted with, a collection as a rule; `metric.compute(state)`
+        has the results per feature too.
     - `state`: its state. Merge, save or resume it as any other.
+    - `about`: what a reader should know, for the report: versions, device, command. Add to it what
+        only you know, such as `result.about["seed"] = "0"`.
+
+    !!! Example
+
+        >>> import jax.numpy as jnp
+        >>> import jax_sae_metrics as jsm
+        >>> from jax_sae_metrics.evaluation import Evaluation
+        >>> metric = jsm.MetricCollection({"l0": jsm.L0Norm(), "l1": jsm.L1AbsoluteLoss()})
+        >>> state = metric.update(
+        ...     metric.init(), learned_activations=jnp.array([[1.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+        ... )
+        >>> print(Evaluation(metric, state))
+                  value
+        l0  1.50 ± 0.50
+        l1  2.50 ± 0.50
     """
 
-    names: tuple[str, ...]
-    metric: MetricCollection
+    metric: AbstractMetric[Any]
     state: Any
+    about: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_metric("metric", self.metric)
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the components; none if the metric has no component axis."""
+        return component_names(self.metric)
 
     @functools.cached_property
     def values(self) -> dict[str, float]:
@@ -53,10 +84,35 @@ class Evaluation:
         for name in (one, other):
             if name not in self.names:
                 raise ValueError(f"{name!r}: expected one of the components {self.names}.")
-        inner = {n: m.metric for n, m in self.metric.metrics.items() if isinstance(m, PerComponent)}
-        places = self.names.index(one), self.names.index(other)
-        pairs = difference(MetricCollection(inner), {n: self.state[n] for n in inner}, *places)
+        metric, state = without_names(self.metric, self.state)
+        pairs = difference(metric, state, self.names.index(one), self.names.index(other))
         return {name: (float(value), float(error)) for name, (value, error) in pairs.items()}
+
+    def difference_from(self, other: "Evaluation") -> dict[str, tuple[float, float]]:
+        """The values of this result minus those of another one, with their standard errors.
+
+        The errors are those of independent measurements, the root of the sum of both squares. Where
+        both results are of the same texts, errors of the same sign cancel, and the true ones are
+        smaller as a rule: to have these, evaluate both autoencoders in one call and use
+        `difference`. Only numbers that both results have, with an error, are compared.
+
+        **Raises:** `TypeError` for what is no result; `ValueError` if no number is in both.
+        """
+        if not isinstance(other, Evaluation):
+            raise TypeError(f"other: expected an Evaluation, got {brief(other)}.")
+        names = [name for name in self.errors if name in other.errors]
+        if not names:
+            raise ValueError(
+                "other: no number is in both results. They are compared by name: give the "
+                "components of both the same names."
+            )
+        return {
+            name: (
+                self.values[name] - other.values[name],
+                math.hypot(self.errors[name], other.errors[name]),
+            )
+            for name in names
+        }
 
     def to_dict(self) -> dict[str, dict[str, float]]:
         """`{name: {"value": ..., "standard_error": ...}}`; no error where there is none."""
@@ -86,7 +142,7 @@ class Evaluation:
 
         rows = []
         for name, value in self.values.items():
-            result, component = self._split(name)
+            result, component = self._places[name]
             rows.append(
                 {
                     "metric": result,
@@ -99,64 +155,88 @@ class Evaluation:
 
     def to_markdown(self) -> str:
         """The table for Markdown."""
-        head, *rows = self._table(" ± ")
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        return self._table().to_markdown()
 
     def to_latex(self) -> str:
         """The table as a LaTeX `tabular`."""
-        head, *rows = self._table(r" $\pm$ ")
-        lines = [" & ".join(_in_latex(cell) for cell in cells) + r" \\" for cells in (head, *rows)]
-        body = "\n".join([r"\hline", lines[0], r"\hline", *lines[1:], r"\hline"])
-        return f"\\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}\n{body}\n\\end{{tabular}}"
+        return self._table(r" $\pm$ ").to_latex()
 
     def __str__(self) -> str:
-        table = self._table(" ± ")
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = (
-            [cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])] for cells in table
-        )
-        return "\n".join("  ".join(cells).rstrip() for cells in lines)
+        return str(self._table())
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head, *rows = self._table(" ± ")
-        lines = [_row(head, "th"), *(_row(cells, "td") for cells in rows)]
-        return f"<table>{''.join(lines)}</table>"
+        return self._table().to_html()
+
+    def plot(self) -> Any:
+        """A `matplotlib` figure with a panel for each thing that can be drawn of the metrics.
+
+        `jax_sae_metrics.plot` has functions for single ones.
+
+        **Raises:** `ModuleNotFoundError` without matplotlib; `ValueError` if the metrics have
+        nothing to draw.
+        """
+        from .figures import drawn_together  # which needs matplotlib
+
+        return drawn_together(self)
+
+    def report(self, title: str = "Evaluation of sparse autoencoders") -> str:
+        """A page of HTML in one file: the table, figures, the definitions used, and `about`.
+
+        **Raises:** `ModuleNotFoundError` without the extra `report`.
+        """
+        from .report import page  # which needs the extra
+
+        return page(self, title)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the state, the metric and `about` to an `.npz` file.
+
+        `python -m jax_sae_metrics report FILE` makes the report of it, on any machine.
+        """
+        save(path, self.metric, self.state, self.about)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], metric: AbstractMetric[Any] | None = None
+    ) -> "Evaluation":
+        """The result in a file that `save`, or `np.savez(path, **metric.state_dict(state))`, wrote.
+
+        **Arguments:**
+
+        - `path`: of the file. Nothing in it is run.
+        - `metric`: the metric whose state it is; needed if it has metrics of your own.
+
+        **Raises:** `ValueError` for a file that holds something else, or a state of another metric.
+        """
+        return cls(*load(path, metric))
 
     @functools.cached_property
     def _numbers(self) -> dict[str, float]:
-        return scalars(self.metric, self.state, errors=True)
+        return scalars(self._named, self.state, errors=True)
 
-    def _split(self, name: str) -> tuple[str, str | None]:
-        """The result and the component, or `mean`, that a number is of; None if it is of all."""
-        result, _, component = name.rpartition("/")
-        return (result, component) if component in (*self.names, _MEAN) else (name, None)
+    @functools.cached_property
+    def _places(self) -> dict[str, Place]:
+        return places(self._named)
 
-    def _table(self, between: str) -> list[list[str]]:
+    @functools.cached_property
+    def _named(self) -> AbstractMetric[Any]:
+        return with_names(self.metric, self.names)
+
+    def _table(self, between: str = " ± ") -> Table:
         """A row for each result, with a cell for each component and for their mean."""
-        columns = [*self.names, _MEAN]
         rows: dict[str, dict[str, str]] = {}
         for name, value in self.values.items():
-            result, component = self._split(name)
-            shown = _shown(value, self.errors.get(name), between)
-            rows.setdefault(result, {})[component or _MEAN] = shown
-        cells = ([result, *(of.get(c, "") for c in columns)] for result, of in rows.items())
-        return [["", *columns], *cells]
+            result, component = self._places[name]
+            cell = shown(value, self.errors.get(name), between)
+            rows.setdefault(result, {})[component or MEAN] = cell
+        columns = [*self.names, MEAN] if self.names else ["value"]
+        return Table(columns, _in_columns(rows, columns))
 
 
-def _shown(value: float, error: float | None, between: str) -> str:
-    """A number with the digits that its error leaves, two of the error's own."""
-    if error is None or not math.isfinite(error) or error <= 0:
-        return f"{value:.4g}"
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{decimals}f}{between}{error:.{decimals}f}"
-
-
-def _in_latex(cell: str) -> str:
-    return cell.replace("_", r"\_").replace("%", r"\%")
-
-
-def _row(cells: list[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
+def _in_columns(rows: Mapping[str, dict[str, str]], columns: list[str]) -> dict[str, list[str]]:
+    return {
+        result: [cells.get(MEAN if column == "value" else column, "") for column in columns]
+        for result, cells in rows.items()
+    }

@@ -1,12 +1,6 @@
 """Figures for papers: needs matplotlib, which `pip install "jax_sae_metrics[plot]"` brings."""
 
-try:
-    import matplotlib as _matplotlib  # noqa: F401
-except ImportError as error:
-    raise ImportError(
-        'jax_sae_metrics.plot needs matplotlib: pip install "jax_sae_metrics[plot]"'
-    ) from error
-
+from . import _needs_matplotlib as _needs_matplotlib
 from .activation_histogram import activation_histogram as activation_histogram
 from .dead_features_over_time import dead_features_over_time as dead_features_over_time
 from .decoder_similarity_histogram import (
