@@ -169,4 +169,4 @@ from ._ready_made import (
 # `jax.export.deserialize` knows the states without a metric that makes one first.
 _register_modules(__name__)
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 
 from .._core import AbstractMetric, MetricCollection
+from .._extras import needs_extra
 from .._metric.fidelity import ModelLoss
 from .._metric.sparsity import FeatureDensity, L0Histogram
-from ..plot import STYLE, density_histogram, l0_histogram, loss_bars, pareto
 from .places import component_names, without_names
+
+with needs_extra("plot"):
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from ..plot import STYLE, density_histogram, l0_histogram, loss_bars, pareto
 
 if TYPE_CHECKING:
     from .result import Evaluation

@@ -5,7 +5,6 @@ import functools
 import json
 import math
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from .._configuration import brief
@@ -231,12 +230,10 @@ class Evaluation:
             result, component = self._places[name]
             cell = shown(value, self.errors.get(name), between)
             rows.setdefault(result, {})[component or MEAN] = cell
-        columns = [*self.names, MEAN] if self.names else ["value"]
-        return Table(columns, _in_columns(rows, columns))
-
-
-def _in_columns(rows: Mapping[str, dict[str, str]], columns: list[str]) -> dict[str, list[str]]:
-    return {
-        result: [cells.get(MEAN if column == "value" else column, "") for column in columns]
-        for result, cells in rows.items()
-    }
+        # The mean of one component is its value.
+        has_mean = len(self.names) != 1 or not all(
+            self.names[0] in cells for cells in rows.values()
+        )
+        columns = [*self.names, MEAN] if has_mean else [*self.names]
+        cells = {result: [of.get(name, "") for name in columns] for result, of in rows.items()}
+        return Table(columns if self.names else ["value"], cells)
