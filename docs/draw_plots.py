@@ -18,7 +18,7 @@ def main() -> None:
     exec("".join(blocks), names)
     figure, plot = names["figure"], names["plot"]
     with matplotlib.rc_context(plot.STYLE):
-        figure.savefig(DOCS / "assets/plots.png", dpi=130)
+        figure.savefig(DOCS / "assets/plots.png", dpi=110)
 
 
 if __name__ == "__main__":

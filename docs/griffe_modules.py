@@ -22,6 +22,10 @@ class Modules(griffe.Extension):
             home = getattr(value, "__module__", None) or ""
             if not name.startswith("_") and home.startswith(pkg.path):
                 pkg.set_member(name, griffe.Alias(name, f"{home}.{value.__qualname__}"))
+        for inner in pkg.modules.values():
+            for name, module in inner.modules.items():
+                if not inner.name.startswith("_") and name in module.functions:
+                    inner.members[name] = module.functions[name]
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Fence the doctests; without a fence, Markdown takes `>>>` for three quotations."""

@@ -289,6 +289,20 @@ def test_pairs_are_drawn_as_their_values():
     np.testing.assert_allclose(np.stack(segments), 2 * 1.96 * np.stack(errors), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("function", "metric"),
+    [
+        (plot.density_histogram, jsm.FeatureDensity(4, 2)),
+        (plot.l0_histogram, jsm.L0Histogram(4, 2)),
+    ],
+)
+def test_components_that_a_metric_names_keep_their_names(function, metric):
+    named = jsm.PerComponent(metric, ("_one", "two"))
+    state = named.update(named.init(), learned_activations=jnp.ones((3, 2, 4)))
+    legend = drawn(function((named, state))).get_legend()
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["_one", "two"]
+
+
 WRONG = {
     "no numbers": (plot.density_histogram, ["many"], TypeError, "densities: expected an array"),
     "no axis": (plot.density_histogram, [0.5], ValueError, "[component?, feature], not empty"),

@@ -59,7 +59,7 @@ def dead_features_over_time(
         for look, name, column in zip(looks(), names, columns, strict=False):
             style = {"color": look.color, "linestyle": look.dashes, "marker": look.marker}
             ax.plot(tokens, column, **style, markevery=[-1], label=shown(name))
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, max(1.0, 1.05 * counts.max()))
         unit, word = next((u for u in _UNITS if tokens.max() >= u[0]), (1.0, ""))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / unit:g}"))
         ax.locator_params(axis="y", integer=True)

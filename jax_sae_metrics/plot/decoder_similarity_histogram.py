@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from .._dictionary import max_cosine_similarity
 from .._dictionary.nearest import nearest
 from .._dictionary.rows import two_dictionaries
-from .style import GREY, draw_outlines, drawing_on, leave_room, write
+from .style import GRAY, draw_outlines, drawing_on, leave_room, write
 
 _BINS_PER_UNIT = 50
 
@@ -60,7 +60,7 @@ def decoder_similarity_histogram(
         if num_without:
             leave_room(ax, 1.5)
             place = {"xycoords": "axes fraction", "va": "top"}
-            write(ax, f"without direction: {num_without:,}", (0, 1), (3, -2), color=GREY, **place)
+            write(ax, f"without direction: {num_without:,}", (0, 1), (3, -2), color=GRAY, **place)
         match = "nearest other feature" if other is None else "best match"
         ax.set_xlabel(f"cosine similarity with {match}")
         ax.set_ylabel("number of features")

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from .._configuration import check_between
 from .given import by_component
 from .style import (
-    GREY,
+    GRAY,
     PALE_BLUE,
-    PALE_GREY,
+    PALE_GRAY,
     draw_outlines,
     drawing_on,
     leave_room,
@@ -23,7 +23,7 @@ from .style import (
 )
 
 _BINS_PER_DECADE = 4
-_GAP, _REGION, _BAR = 0.04, 0.12, 0.045  # portions of the range of densities
+_GAP, _REGION, _BAR = 0.04, 0.12, 0.055  # portions of the range of densities
 _LABEL = 0.12  # of the width, for the word "dense"
 
 
@@ -114,6 +114,6 @@ def _draw_dead(ax: Axes, counts: Sequence[int], lowest: int, top: float) -> floa
 def _shade(ax: Axes, start: float) -> None:
     """Shade the region of dense features."""
     if start < 0:
-        ax.axvspan(start, 0, color=PALE_GREY, linewidth=0, zorder=0)
+        ax.axvspan(start, 0, color=PALE_GRAY, linewidth=0, zorder=0)
         place = {"xycoords": "axes fraction", "ha": "right", "va": "top"}
-        write(ax, "dense", (1, 1), (-2, -2), color=GREY, **place)
+        write(ax, "dense", (1, 1), (-2, -2), color=GRAY, **place)

@@ -40,10 +40,7 @@ def l0_histogram(
         >>> ax.get_ylabel()
         'portion of vectors'
     """
-    value = value_of(counts)
-    if isinstance(value, Mapping) and "histogram" in value:
-        value = value["histogram"]
-    by_name = by_component("counts", value, names, "bin")
+    by_name = by_component("counts", _histograms(value_of(counts)), names, "bin")
     num_bins = {len(each) for each in by_name.values()}
     if len(num_bins) > 1:
         raise ValueError(f"counts: expected as many bins for each, got {sorted(num_bins)}.")
@@ -73,3 +70,14 @@ def l0_histogram(
         ax.set_xlabel("L0, active features per vector")
         ax.set_ylabel("portion of vectors")
     return ax
+
+
+def _histograms(value: Any) -> Any:
+    """The histogram in the value of an `L0Histogram`, or those of the components that it names."""
+    if not isinstance(value, Mapping):
+        return value
+    if "histogram" in value:
+        return value["histogram"]
+    parts = {key.rpartition("histogram/")[1:]: row for key, row in value.items()}
+    named = {name: row for (found, name), row in parts.items() if found and name != "mean"}
+    return named or value

@@ -40,7 +40,7 @@ STYLE: Any = {
 Draw axes of your own, and save them, under `matplotlib.rc_context(STYLE)` to have the same look.
 """
 
-BLUE, VERMILION, GREY, PALE_GREY = "#0072B2", "#D55E00", "#555555", "#EEEEEE"
+BLUE, VERMILION, GRAY, PALE_GRAY = "#0072B2", "#D55E00", "#555555", "#EEEEEE"
 PALE_BLUE = "#BFDCEC"
 # Okabe and Ito's, which the color-blind tell apart. They repeat after another number than the
 # dashes and the markers, so that no two of many lines are the same.
@@ -109,8 +109,9 @@ def write_legend(ax: Axes, number: int, longest: int, **place: Any) -> None:
 
 
 def shown(text: str) -> str:
-    """The text without what matplotlib would take for mathematics."""
-    return text.replace("$", r"\$")
+    """The text without what matplotlib takes for mathematics, or for a label to leave out."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def text_points() -> float:
