@@ -77,4 +77,5 @@ def _compare(sizes: Sizes) -> Comparison:
         panel=name,
         notes=("Adam, ReLU, squared error and L1; metrics are observed in the loss function",),
         seconds=200.0,
+        fewest_rounds=60,
     )
