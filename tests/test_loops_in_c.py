@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jax_sae_metrics as jsm
+from benchmarks import optional
 from benchmarks.peers import careful, with_c
 
 
@@ -14,8 +15,8 @@ from benchmarks.peers import careful, with_c
     ("num_vectors", "num_learned", "num_input"), [(64, 256, 32), (516, 4128, 96)]
 )
 def test_equals_library(dtype: str, num_vectors: int, num_learned: int, num_input: int) -> None:
-    if with_c._library(dtype) is None:
-        pytest.skip(str(with_c.reason_not_to()))
+    if with_c.library(dtype) is None:
+        pytest.skip(optional.skipped[-1])
     keys = jax.random.split(jax.random.key(0), 3)
     # Signed codes: not everything that is active fires. Many features never do.
     threshold = jnp.linspace(-1, 6, num_learned)[None]

@@ -27,21 +27,22 @@ Batch = Mapping[str, Array]
 
 _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 _LANES = {"float32": np.int32, "bfloat16": np.int16}
-# As in the C code: rows are read four at a time, and a block of so many has its own sums.
-_ROWS, _MOST_ROWS = 4, 512
-_SHORTEST = 128  # values that are read at once: no array ends in the middle of them
+# Rows and columns are read so many at a time: no array ends in between.
+_ROWS, _COLUMNS = 4, 16
+# Sums of so many rows do not overflow 16 bits, and there is work for all cores until the end.
+_MOST_ROWS = 512
 
 
 def contenders(batch: Batch, against: str) -> list[Contender]:
     """One read, the sums behind `training_metrics`, and both parts of these sums."""
     dtype = str(batch["learned_activations"].dtype)
-    if _library(dtype) is None:
+    if library(dtype) is None:
         return []
     functions = {
-        "one read, C": read_once,
-        "sums of training_metrics, C": training,
-        "those of learned, C": of_learned,
-        "those of source and decoded, C": of_reconstruction,
+        "C, one read": read_once,
+        "C, sums of training_metrics": training,
+        "C, of learned alone": of_learned,
+        "C, of source and decoded alone": of_reconstruction,
     }
     return [
         Contender(name, run=functools.partial(run, batch), wait=_nothing, against=against)
@@ -49,21 +50,14 @@ def contenders(batch: Batch, against: str) -> list[Contender]:
     ]
 
 
-def reason_not_to() -> str | None:
-    """Why the loops cannot be had here."""
-    if jax.default_backend() != "cpu":
-        return f"loops in C: arrays are on a {jax.default_backend()}"
-    return None if shutil.which("cc") else "loops in C: there is no compiler `cc`"
-
-
 def read_once(batch: Batch) -> None:
     """Read every array."""
-    library = _loops(batch)
+    loops = _loops(batch)
 
     def read(start: int, stop: int) -> None:
         for array in batch.values():
             rows = np.asarray(array)[start:stop]
-            _call(library.read_once, rows, rows.size)
+            _call(loops.read_once, rows, rows.size)
 
     _in_parts(read, batch)
 
@@ -75,14 +69,14 @@ def training(batch: Batch) -> Sums:
 
 def of_learned(batch: Batch) -> Sums:
     """Of each learned feature and each vector: how often and when last it fired, L0 and L1."""
-    library, learned = _loops(batch), np.asarray(batch["learned_activations"])
+    loops, learned = _loops(batch), np.asarray(batch["learned_activations"])
     lane = _LANES[str(learned.dtype)]
 
     def find(start: int, stop: int) -> tuple[np.ndarray, ...]:
         rows = learned[start:stop]
         (num_rows, columns), (fired, last) = rows.shape, np.zeros((2, rows.shape[1]), lane)
         l0, l1 = np.zeros((2, num_rows), np.float32)
-        _call(library.learned, rows, num_rows, columns, fired, last, l0, l1)
+        _call(loops.learned, rows, num_rows, columns, fired, last, l0, l1)
         return fired, np.where(last > 0, last + np.int32(start), 0), l0, l1
 
     fired, last, l0, l1 = zip(*_in_parts(find, batch), strict=True)
@@ -97,7 +91,7 @@ def of_learned(batch: Batch) -> Sums:
 
 def of_reconstruction(batch: Batch) -> Sums:
     """Moments of the source and of the error, and the products of squared errors and norms."""
-    library = _loops(batch)
+    loops = _loops(batch)
     source, decoded = (np.asarray(batch[f"{name}_activations"]) for name in ("source", "decoded"))
     columns = source.shape[1]
 
@@ -105,7 +99,7 @@ def of_reconstruction(batch: Batch) -> Sums:
         moments = np.zeros(4 * columns, np.float32)
         errors, norms = np.zeros((2, stop - start), np.float32)
         arrays = source[start:stop], decoded[start:stop]
-        _call(library.reconstruction, *arrays, stop - start, columns, moments, errors, norms)
+        _call(loops.reconstruction, *arrays, stop - start, columns, moments, errors, norms)
         return moments, errors, norms
 
     moments, errors, norms = zip(*_in_parts(find, batch), strict=True)
@@ -129,31 +123,35 @@ def _sum_and_squares(of_each: np.ndarray) -> np.ndarray:
 
 def _loops(batch: Batch) -> ctypes.CDLL:
     for array in batch.values():
-        if len(array) % _ROWS or array.shape[1] * _ROWS % _SHORTEST:
+        if len(array) % _ROWS or array.shape[1] % _COLUMNS:
             raise ValueError(f"The loops in C take no array of shape {array.shape}.")
-    library = _library(str(batch["learned_activations"].dtype))
-    if library is None:
-        raise RuntimeError(reason_not_to())
-    return library
+    loops = library(str(batch["learned_activations"].dtype))
+    if loops is None:
+        raise RuntimeError("The loops in C could not be compiled.")
+    return loops
 
 
 @functools.cache
-def _library(dtype: str) -> ctypes.CDLL | None:
+def library(dtype: str) -> ctypes.CDLL | None:
     """Compile the loops; if that cannot be, say why and return None."""
-    if reason := reason_not_to():
-        skip(reason)
+    platform = jax.default_backend()
+    if platform != "cpu":
+        skip(f"loops in C: arrays are on a {platform}")
+        return None
+    if shutil.which("cc") is None:
+        skip("loops in C: there is no compiler `cc`")
         return None
     size = np.dtype(_LANES[dtype]).itemsize
-    source, library = Path(__file__).with_name("in_c.c"), Path(tempfile.mkdtemp()) / "in_c.so"
     options = [f"-DLANE=int{8 * size}_t", f"-DHALVES={4 // size}"]
-    try:
-        subprocess.run(["cc", *_FLAGS, *options, str(source), "-o", str(library)], check=True)
-    except subprocess.CalledProcessError as error:
-        skip(f"loops in C: {error}")
-        return None
-    loaded = ctypes.CDLL(str(library))
-    shutil.rmtree(library.parent)
-    return loaded
+    source = Path(__file__).with_name("in_c.c")
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = Path(folder) / "in_c.so"
+        try:
+            subprocess.run(["cc", *_FLAGS, *options, str(source), "-o", str(compiled)], check=True)
+        except subprocess.CalledProcessError as error:
+            skip(f"loops in C: {error}")
+            return None
+        return ctypes.CDLL(str(compiled))
 
 
 def _call(function: Any, *arguments: np.ndarray | int) -> None:

@@ -28,13 +28,13 @@ COLLECTIONS: dict[str, Callable[[int, int], jsm.MetricCollection]] = {
     "training_metrics": jsm.training_metrics,
     "evaluation_metrics": jsm.evaluation_metrics,
 }
-# What training_metrics finds of which arrays: where its time goes.
+# Where the time of training_metrics goes: the arrays and the metrics of each part.
 PARTS = {
-    "its metrics of learned": (
+    "training_metrics, of learned alone": (
         ("learned",),
         ("l0", "l1", "feature_density", "dead_features"),
     ),
-    "its metrics of source and decoded": (
+    "training_metrics, of source and decoded alone": (
         ("source", "decoded"),
         ("mse", "explained_variance"),
     ),
