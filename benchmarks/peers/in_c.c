@@ -39,7 +39,8 @@ LANE read_once(const LANE *x, long size) {
 }
 
 /* Adds to `fired` and `last` (a row, from 1) of each column, and to `l0` and `l1` of each row. */
-void learned(const LANE *x, long rows, long columns, LANE *fired, LANE *last, float *l0, float *l1) {
+void learned(const LANE *x, long rows, long columns,
+             LANE *fired, LANE *last, float *l0, float *l1) {
     const LANE without_sign = (LANE)~((uint64_t)1 << (8 * sizeof(LANE) - 1));
     for (long begin = 0; begin < columns; begin += COLUMNS) {
         long end = begin + COLUMNS < columns ? begin + COLUMNS : columns;
