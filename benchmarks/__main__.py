@@ -1,6 +1,6 @@
 """Run the benchmarks on JAX's default device.
 
-    python -m benchmarks                           # everything: about half an hour on a CPU
+    python -m benchmarks                           # everything: about an hour on a CPU
     python -m benchmarks --only train_step top_k   # some suites
     python -m benchmarks --quick                   # tiny sizes: does everything run?
 

@@ -35,6 +35,8 @@ def environment() -> dict[str, Any]:
         "num_devices": len(devices),
         "processor": _processor(),
         "num_cores": num_cores(),
+        # What else ran: above the number of cores, small differences cannot be told.
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {package: _version(package) for package in _PACKAGES},

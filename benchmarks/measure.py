@@ -11,7 +11,9 @@ import numpy as np
 # A sample lasts long enough that the clock and the last wait do not matter.
 _MIN_SAMPLE_SECONDS = 0.003
 _MAX_CALLS = 1000
-_MIN_ROUNDS, _MAX_ROUNDS = 5, 60
+_MAX_ROUNDS = 60
+# Of a normal distribution, which means of many rounds have, 95% is within so many deviations.
+_DEVIATIONS = 1.96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Contender:
     settle_seconds: float = 0.0  # to sleep after a sample, where threads spin on for a while
     compile_seconds: float | None = None
     temporary_bytes: int | None = None
+    prepare: Callable[[], object] | None = None  # called before a sample, and not timed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Comparison:
     series: str = ""  # comparisons of one panel are told apart by colour
     notes: tuple[str, ...] = ()
     seconds: float = 10.0  # to spend on rounds; the fewest rounds may take longer
+    fewest_rounds: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,12 +78,27 @@ class Quartiles:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mean:
+    """The mean of some samples, and half the width of its 95% confidence interval."""
+
+    mean: float
+    half_width: float
+
+    @classmethod
+    def of(cls, samples: np.ndarray) -> "Mean":
+        """The mean of a vector."""
+        error = np.std(samples, ddof=1) / math.sqrt(len(samples))
+        return cls(mean=float(np.mean(samples)), half_width=float(_DEVIATIONS * error))
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """Results of one contender: seconds of one call, and ratios within the same round."""
 
     contender: Contender
     seconds: Quartiles
     ratio: Quartiles | None
+    mean_ratio: Mean | None
     rounds: int
     calls: int
     temporary_bytes_more: int | None  # than its baseline
@@ -107,7 +126,7 @@ def measure(comparison: Comparison, seconds_to_spend: float) -> list[Measurement
     for contender, number in zip(contenders, calls, strict=True):
         _sample(contender, number)
     round_seconds = time.perf_counter() - start
-    rounds = min(max(int(seconds_to_spend / round_seconds), _MIN_ROUNDS), _MAX_ROUNDS)
+    rounds = max(min(int(seconds_to_spend / round_seconds), _MAX_ROUNDS), comparison.fewest_rounds)
 
     seconds, shuffle = np.zeros((rounds, len(contenders))), np.random.default_rng(0)
     gc.collect()
@@ -124,10 +143,11 @@ def measure(comparison: Comparison, seconds_to_spend: float) -> list[Measurement
         raise ValueError(f"{comparison.title}: two contenders have the same name.")
     measurements = []
     for place, contender in enumerate(contenders):
-        ratio, more = None, None
+        ratio, mean_ratio, more = None, None, None
         if contender.against is not None:
             baseline = places[contender.against]
-            ratio = Quartiles.of(seconds[:, place] / seconds[:, baseline])
+            ratios = seconds[:, place] / seconds[:, baseline]
+            ratio, mean_ratio = Quartiles.of(ratios), Mean.of(ratios)
             mine, theirs = contender.temporary_bytes, contenders[baseline].temporary_bytes
             more = None if mine is None or theirs is None else mine - theirs
         measurements.append(
@@ -135,6 +155,7 @@ def measure(comparison: Comparison, seconds_to_spend: float) -> list[Measurement
                 contender=contender,
                 seconds=Quartiles.of(seconds[:, place]),
                 ratio=ratio,
+                mean_ratio=mean_ratio,
                 rounds=rounds,
                 calls=calls[place],
                 temporary_bytes_more=more,
@@ -146,6 +167,8 @@ def measure(comparison: Comparison, seconds_to_spend: float) -> list[Measurement
 def _sample(contender: Contender, calls: int) -> float:
     """Seconds that some calls take together."""
     run = contender.run
+    if contender.prepare is not None:
+        contender.prepare()
     start = time.perf_counter()
     for _ in range(calls):
         run()

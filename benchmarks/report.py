@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .measure import Comparison, Measurement, Quartiles
+from .measure import Comparison, Mean, Measurement, Quartiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,8 @@ def print_result(result: Result) -> None:
     """A table, with a line for each contender."""
     comparison = result.comparison
     print(f"\n{comparison.suite}: {comparison.title}")
-    print(f"{result.measurements[0].rounds} rounds; in brackets the quartiles")
+    rounds = result.measurements[0].rounds
+    print(f"{rounds} rounds; in brackets the quartiles; after ± what the mean is known to, at 95%")
     rows = [_cells(measurement) for measurement in result.measurements]
     _print_table([{key: row[key] for key in _used_keys(rows)} for row in rows])
     for note in comparison.notes:
@@ -92,7 +93,7 @@ def times(ratio: float) -> str:
 
 
 def _without_functions(contender: Any) -> Any:
-    return dataclasses.replace(contender, run=_nothing, wait=_nothing)
+    return dataclasses.replace(contender, run=_nothing, wait=_nothing, prepare=None)
 
 
 def _nothing() -> None:
@@ -109,6 +110,7 @@ def _cells(measurement: Measurement) -> dict[str, str]:
         "each": "" if per_item is None else f"{per_item:.3g} ns",
         "ratio": "" if ratio is None else _precisely(ratio.median),
         "[ratio]": "" if ratio is None else f"[{ratio.lower:.3g}, {ratio.upper:.3g}]",
+        "mean": _optional(measurement.mean_ratio, _with_confidence),
         "against": contender.against or "",
         "temporaries": _optional(contender.temporary_bytes, in_bytes),
         "more": _optional(more, in_bytes),
@@ -118,6 +120,11 @@ def _cells(measurement: Measurement) -> dict[str, str]:
 
 def _precisely(ratio: float) -> str:
     return f"{ratio:.3f}x" if ratio < 2 else times(ratio)
+
+
+def _with_confidence(mean: Mean) -> str:
+    digits = 3 if mean.mean < 2 else 2
+    return f"{mean.mean:.{digits}f} ± {mean.half_width:.{digits}f}"
 
 
 def _optional(value: Any, show: Any) -> str:
@@ -148,11 +155,12 @@ def _as_json(result: Result) -> dict[str, Any]:
         "measurements": [
             {
                 "name": measurement.contender.name,
-                "seconds": _quartiles(measurement.seconds),
+                "seconds": _rounded(measurement.seconds),
                 "rounds": measurement.rounds,
                 "calls_per_round": measurement.calls,
                 "against": measurement.contender.against,
-                "ratio": measurement.ratio and _quartiles(measurement.ratio),
+                "ratio": measurement.ratio and _rounded(measurement.ratio),
+                "mean_ratio": measurement.mean_ratio and _rounded(measurement.mean_ratio),
                 "items": measurement.contender.items,
                 "nanoseconds_per_item": measurement.nanoseconds_per_item,
                 "compile_seconds": measurement.contender.compile_seconds,
@@ -164,6 +172,6 @@ def _as_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _quartiles(quartiles: Quartiles) -> dict[str, float]:
+def _rounded(statistics: Quartiles | Mean) -> dict[str, float]:
     """Five digits are more than a clock has."""
-    return {key: float(f"{v:.5g}") for key, v in dataclasses.asdict(quartiles).items()}
+    return {key: float(f"{v:.5g}") for key, v in dataclasses.asdict(statistics).items()}

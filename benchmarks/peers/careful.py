@@ -52,6 +52,25 @@ def training(
     return _add(rest, added) | {"last_fired": last}
 
 
+def evaluation(
+    state: State,
+    *,
+    learned_activations: Array,
+    source_activations: Array,
+    decoded_activations: Array,
+) -> State:
+    """What `evaluation_metrics` keeps."""
+    added = {
+        "fired": jnp.sum(learned_activations > 0, 0, dtype=jnp.int32),
+        **_sums("l0", jnp.sum(learned_activations != 0, -1, dtype=jnp.int32)),
+        **_sums("l1", jnp.sum(jnp.abs(learned_activations), -1, dtype=jnp.float32)),
+        **_of_variance(source_activations, decoded_activations),
+        **_of_vectors(source_activations, decoded_activations),
+        "num_items": jnp.int32(len(learned_activations)),
+    }
+    return _add(state, added)
+
+
 def zeros(function: object, num_learned: int, num_input: int) -> State:
     """The empty state of one of these."""
     per_learned = {"fired": jnp.zeros(num_learned, jnp.int32)}
@@ -67,6 +86,9 @@ def zeros(function: object, num_learned: int, num_input: int) -> State:
         return {"l0": of_one["l0"]}
     if function is explained_variance:
         return variance
+    if function is evaluation:
+        of_vectors = {"means": jnp.zeros(12), "bias": jnp.zeros(5), "skipped": jnp.zeros(3, int)}
+        return per_learned | of_one | variance | of_vectors | {"num_items": jnp.int32(0)}
     last_fired = {"last_fired": jnp.zeros(num_learned, jnp.int32)}
     return per_learned | of_one | variance | last_fired | {"num_items": jnp.int32(0)}
 
@@ -80,6 +102,29 @@ def _of_variance(source: Array, decoded: Array) -> State:
         "source": _sum_and_squares(source),
         "error": _sum_and_squares(error),
         "both": jnp.stack([jnp.sum(one) for one in products]),
+    }
+
+
+def _of_vectors(source: Array, decoded: Array) -> State:
+    """Norms, their ratios and the bias; XLA shares what `_of_variance` finds too."""
+    source, decoded = (array.astype(jnp.float32) for array in (source, decoded))
+    errors, norms, decoded_norms = (
+        jnp.sum(jnp.square(array), -1) for array in (source - decoded, source, decoded)
+    )
+    products = jnp.sum(source * decoded, -1)
+    lengths, decoded_lengths = jnp.sqrt(norms), jnp.sqrt(decoded_norms)
+    ratios = (
+        (errors, norms),
+        (products, lengths * decoded_lengths),
+        (decoded_lengths, lengths),
+    )
+    of_each = [jnp.where(below == 0, 0, above / below) for above, below in ratios]
+    of_each = jnp.stack([*of_each, lengths, decoded_lengths, jnp.sqrt(errors)])
+    bias = (decoded_norms, products, decoded_norms**2, decoded_norms * products, products**2)
+    return {
+        "means": jnp.sum(jnp.concatenate([of_each, jnp.square(of_each)]), -1),
+        "bias": jnp.sum(jnp.stack(bias), -1),
+        "skipped": jnp.sum(jnp.stack([below == 0 for _, below in ratios]), -1, dtype=jnp.int32),
     }
 
 

@@ -46,14 +46,19 @@ PAIRS: dict[str, Pair] = {
         _BOTH,
     ),
     "training_metrics": (jsm.training_metrics, careful.training, _CODES + _BOTH),
+    "evaluation_metrics": (jsm.evaluation_metrics, careful.evaluation, _CODES + _BOTH),
 }
+
+
+def sizes(is_quick: bool) -> tuple[tuple[int, int, int], ...]:
+    """The sizes to measure at."""
+    return ((1, 64, 32), (17, 64, 32)) if is_quick else SIZES
 
 
 def suite(is_quick: bool) -> "Iterator[Builder]":
     """Every metric at every size, in both dtypes."""
-    sizes = ((1, 64, 32), (17, 64, 32)) if is_quick else SIZES
     for name in PAIRS:
-        for size in sizes:
+        for size in sizes(is_quick):
             for dtype in ("float32", "bfloat16"):
                 yield partial(_compare, name, *size, dtype)
 

@@ -77,7 +77,7 @@ def suite(is_quick: bool) -> "Iterator[Builder]":
         for dtype in ("float32", "bfloat16"):
             case = Case(shape, dtype)
             yield partial(_against_floor, case)
-            yield partial(_against_peers, case)
+            yield partial(against_peers, case)
 
 
 def _against_floor(case: Case) -> Comparison:
@@ -119,7 +119,7 @@ def _against_floor(case: Case) -> Comparison:
     )
 
 
-def _against_peers(case: Case) -> Comparison:
+def against_peers(case: Case) -> Comparison:
     """The training collection, and density alone, by other means."""
     batch = training_batch(case.shape, case.dtype)
     codes = {"learned_activations": batch["learned_activations"]}
