@@ -117,8 +117,8 @@ def losses_of(logits, tokens):
 
 
 def in_float64(is_together=False):
-    """Sums over all batches, text by text, of each component (or of all at once)."""
-    sums = {name: [] for name in NAMES}
+    """The losses of each component (or of all at once), and more, text by text."""
+    texts = {name: [] for name in NAMES}
     for tokens, mask in batches():
         for text, kept in zip(tokens, mask, strict=True):
             for index, name in enumerate(NAMES):
@@ -147,13 +147,14 @@ def in_float64(is_together=False):
                 agrees = logits[0].argmax(-1) == logits[1].argmax(-1)
                 decoded, learned = decode(seen[index], index)
                 errors = ((seen[index] - decoded) ** 2).sum(-1)
-                sums[name].append(
+                texts[name].append(
                     (*losses, agrees[kept], (learned != 0).sum(-1)[kept], errors[kept])
                 )
-    return {
-        name: [np.concatenate(of_texts) for of_texts in zip(*texts, strict=True)]
-        for name, texts in sums.items()
-    }
+    return texts
+
+
+def joined(texts):
+    return [np.concatenate(of_texts) for of_texts in zip(*texts, strict=True)]
 
 
 def score(clean, reconstructed, ablated):
@@ -178,7 +179,8 @@ BY_DEFAULT = {("Equinox", dense), ("a function", flat), ("Flax", top_k)}
 def test_equals_a_loop(kind, codes, wanted):
     autoencoders = {name: codes(index) for index, name in enumerate(NAMES)}
     values = evaluate(MODELS[kind](), autoencoders, batches(), progress=False).values
-    for name, (clean, reconstructed, ablated, agrees, l0, errors) in wanted.items():
+    for name, texts in wanted.items():
+        clean, reconstructed, ablated, agrees, l0, errors = joined(texts)
         for metric, number in {
             "ce_loss_score": score(clean, reconstructed, ablated),
             "ce_loss_increase": (reconstructed - clean).mean(),
@@ -193,6 +195,28 @@ def test_equals_a_loop(kind, codes, wanted):
             )
 
 
+def difference_of_means(one, other):
+    """Of two components, with the error over texts, from their numbers in each text."""
+    num_items = sum(map(len, one))
+    means = [np.concatenate(each).mean() for each in (one, other)]
+    residuals = [
+        (a - means[0]).sum() - (b - means[1]).sum() for a, b in zip(one, other, strict=True)
+    ]
+    correction = len(one) / (len(one) - 1)
+    error = np.sqrt(correction * np.square(residuals).sum()) / num_items
+    return means[0] - means[1], error
+
+
+def test_components_are_compared_on_the_same_texts(wanted):
+    result = evaluate(of_equinox(), AUTOENCODERS, batches(), progress=False)
+    found = result.difference(*NAMES)
+    texts = [list(zip(*wanted[name], strict=True)) for name in NAMES]
+    for index, metric in {1: "ce_loss/with_reconstruction", 3: "top_1_agreement", 4: "l0"}.items():
+        pair = difference_of_means(*(of_texts[index] for of_texts in texts))
+        np.testing.assert_allclose(found[metric], pair, rtol=1e-4, err_msg=metric)
+    assert all(np.isfinite(found["kl_div/with_reconstruction"]))
+
+
 AUTOENCODERS = {name: dense(index) for index, name in enumerate(NAMES)}
 
 
@@ -200,7 +224,7 @@ def test_all_together_and_the_mean_in_place_of_zeros():
     result = evaluate(
         of_equinox(), AUTOENCODERS, batches(), together=True, mean_ablation=True, progress=False
     )
-    clean, reconstructed, ablated, *_ = in_float64(is_together=True)[NAMES[0]]
+    clean, reconstructed, ablated, *_ = joined(in_float64(is_together=True)[NAMES[0]])
     np.testing.assert_allclose(
         result.values["together/ce_loss_score"], score(clean, reconstructed, ablated), rtol=1e-4
     )

@@ -4,13 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
-from .._core import AbstractMetric, MetricCollection, PerComponent
+from .._accumulator import summed
+from .._core import AbstractMetric, MetricCollection, Observation, PerComponent
 from .._core.collection_state import closed, unpooled
-from .._inputs import next_token_mask
+from .._inputs import Inputs, answer, next_token_mask
 from .._metric.fidelity import LossIncrease, ModelLoss, ReconstructionScore
 from .._ready_made import evaluation_metrics
 from .codes import stacked
@@ -32,8 +34,7 @@ _OF_LOGITS = ("kl_div", "top_1_agreement")
 class Measurement:
     """The metrics of an evaluation, in groups that are updated together.
 
-    Losses of all components are measured in one call, so that their errors are paired. Logits are
-    measured component by component: those of all would not fit the memory.
+    Logits are measured component by component: those of all would not fit the memory.
     """
 
     names: tuple[str, ...]
@@ -88,8 +89,8 @@ class Measurement:
             ablated["with_mean_ablation"] = masked_mean(targets, mask)
         passes = {"with_reconstruction": list(decoded), **ablated}
 
-        of_logits = self._group(_OF_LOGITS)
-        logits_state = {name: state[name] for name in _OF_LOGITS}
+        of_one = MetricCollection({name: self._of_one(name) for name in _OF_LOGITS})
+        seen_of_logits: list[Any] = []
         losses: dict[str, list[Array]] = {name: [] for name in passes}
         for index, component in enumerate(components.values()):
             logits = {
@@ -98,16 +99,25 @@ class Measurement:
             }
             for name, each in logits.items():
                 losses[name].append(next_token_losses(each, tokens))
-            logits_state = of_logits.update(
-                logits_state,
-                component_idx=index,
-                mask=mask,
-                source_logits=clean,
-                logits_with_reconstruction=logits["with_reconstruction"],
-                logits_with_zero_ablation=logits["with_zero_ablation"],
+            inputs = Inputs(
+                {
+                    "mask": mask,
+                    "source_logits": clean,
+                    "logits_with_reconstruction": logits["with_reconstruction"],
+                    "logits_with_zero_ablation": logits["with_zero_ablation"],
+                }
             )
+            # One number for each token or text, not summed yet.
+            seen = of_one._to_observation(answer(of_one._ask(inputs)))
             # The logits of one component are gone before those of the next are there.
-            tokens, logits_state = lax.optimization_barrier((tokens, logits_state))
+            tokens, seen = lax.optimization_barrier((tokens, seen))
+            seen_of_logits.append(seen)
+        logits_state = {
+            name: self.metric[name].accumulate(
+                state[name], self._of_all(name, [seen[name] for seen in seen_of_logits])
+            )
+            for name in _OF_LOGITS
+        }
 
         clean_losses = next_token_losses(clean, tokens)
         loss_mask = next_token_mask(mask, "source") & next_token_mask(mask, "target")
@@ -135,6 +145,19 @@ class Measurement:
             **by_input,
         )
         return closed({**rest, **logits_state, **state_of_all})
+
+    def _of_one(self, name: str) -> AbstractMetric[Any]:
+        """The metric of a name, of a single component."""
+        return dataclasses.replace(self._unnamed(name), num_components=None)
+
+    def _of_all(self, name: str, of_each: list[Observation]) -> Observation:
+        """What is seen of each component as one observation, so that their errors are paired."""
+        parts = jax.tree.map(lambda *each: jnp.stack(each, -1), *(one.parts for one in of_each))
+        return Observation(self._unnamed(name)._counted_by, summed(parts))
+
+    def _unnamed(self, name: str) -> Any:
+        named: Any = self.metric[name]
+        return named.metric
 
     def _group(self, names: Any) -> MetricCollection:
         return MetricCollection({name: self.metric[name] for name in names})
