@@ -337,6 +337,35 @@ def test_on_a_mesh_resumed_and_stopped_it_is_the_same():
     np.testing.assert_allclose(stopped.values["l0/first"], begun.values["l0/first"])
 
 
+def half(index):
+    return Component(lambda activations: (activations, activations[..., :4]), reads=index)
+
+
+def test_weights_in_numpy_are_named():
+    embed = np.float32(EMBED)
+    with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
+        evaluate(lambda tokens, intervene: intervene(embed[tokens], 0), {"a": dense(0)}, batches())
+    assert any("make them JAX arrays" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.exhaustive
+def test_batches_may_grow_and_hook_points_have_names():
+    def named(tokens, intervene):
+        return of_equinox()(tokens, lambda x, index: intervene(x, f"block_{index}"))
+
+    component = {"second": Component(dense(1), reads="block_1")}
+    parts = list(batches())
+    whole = evaluate(named, component, parts, progress=False)
+    in_another_order = evaluate(named, component, parts[::-1], progress=False)
+    np.testing.assert_allclose(
+        in_another_order.values["ce_loss_score/second"],
+        whole.values["ce_loss_score/second"],
+        rtol=1e-5,
+    )
+    assert (whole.about["texts"], whole.about["batches"]) == ("11", "3")
+    assert whole.about["tokens"] == str(sum(mask.sum() for _, mask in parts))
+
+
 WRONG = {
     "no autoencoders": (lambda: evaluate(of_equinox(), {}, batches()), "dictionary of functions"),
     "no batches": (lambda: evaluate(of_equinox(), AUTOENCODERS, []), "at least one batch"),
@@ -361,16 +390,18 @@ WRONG = {
         "together: '0' and another component both write hook point 0",
     ),
     "another width": (
-        lambda: evaluate(of_equinox(), {"half": lambda x: (x, x[..., :4])}, batches()),
+        lambda: evaluate(of_equinox(), {"a": half(0), "b": half(1)}, batches()),
         r"decoded activations of shape \(4, 10, 8\), as at hook point 0, got \(4, 10, 4\)",
     ),
     "no function": (lambda: Component(3, reads=0), "expected a function of activations"),
-    "no hook point": (lambda: Component(dense(0), reads=-1), "reads: expected the number"),
-    "a longer batch": (
-        lambda: evaluate(
-            of_equinox(), AUTOENCODERS, [np.ones((n, 4), int) for n in (2, 3)], progress=False
-        ),
-        "at most 2 texts",
+    "no hook point": (lambda: Component(dense(0), reads=True), "reads: expected the number or the"),
+    "hook points without a component": (
+        lambda: evaluate(of_equinox(), {"first": dense(0)}, batches()),
+        r"the model has 2 hook points, \[0, 1\], and there are 1 autoencoders. Say where",
+    ),
+    "no codes": (
+        lambda: evaluate(of_equinox(), {"a": Component(lambda x: x, reads=0)}, batches()),
+        r"expected \(codes, decoded\), got \w*Tracer",
     ),
 }
 

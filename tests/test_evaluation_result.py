@@ -89,6 +89,12 @@ def test_the_table_has_a_row_for_each_result_and_a_column_for_each_component(res
     assert result._repr_html_().count("<tr>") == len(lines)
     assert len(result.to_markdown().splitlines()) == len(lines) + 1
     assert r"all/ce\_loss\_score" in result.to_latex()
+    chosen = result.to_latex("ce_loss_score", "l0").splitlines()
+    assert [line.split(" & ")[0] for line in chosen if " & " in line] == [
+        *("", r"ce\_loss\_score", "l0")
+    ]
+    with pytest.raises(ValueError, match="'l1': expected one of the results"):
+        result.to_markdown("l1")
     assert json.loads(result.to_json())["l0/block_1"]["value"] == result.values["l0/block_1"]
 
 
@@ -104,7 +110,7 @@ def test_a_metric_without_components_has_one_column():
     [
         (1.23456, 0.0123, "1.235 ± 0.012"),
         (123456.0, 2345.0, "123456 ± 2345"),
-        (2.397895, 4.4e-8, "2.397895 ± 4e-08"),
+        (2.397895, 4.4e-8, "2.398"),
         (-0.0446, 0.11, "-0.04 ± 0.11"),
         (0.0, 0.01, "0.000 ± 0.010"),
         (0.123456, None, "0.1235"),
@@ -143,6 +149,9 @@ def test_two_results_are_compared_as_independent(result):
     difference, error = result.difference_from(other)["l0/block_0"]
     assert difference == result.values["l0/block_0"] - other.values["l0/block_0"]
     assert error == np.hypot(result.errors["l0/block_0"], other.errors["l0/block_0"])
+    assert "l0/mean" in result.difference_from(other)
+    fewer = jsm.MetricCollection({"l0": jsm.PerComponent(jsm.L0Norm(1), ("block_0",))})
+    assert [*result.difference_from(Evaluation(fewer, fewer.init()))] == ["l0/block_0"]
     l0 = Evaluation(jsm.L0Norm(), jsm.L0Norm().init())
     with pytest.raises(ValueError, match="no number is in both"):
         result.difference_from(l0)
@@ -266,10 +275,7 @@ def test_a_report_without_anything_to_draw_has_no_figures():
 def test_a_result_is_drawn_in_one_figure(result):
     figure = result.plot()
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles == [
-        *("Density of features: feature_density", "Loss of the model: ce_loss"),
-        "Sparsity and score",
-    ]
+    assert titles == ["Density of features", "Loss of the model", "Sparsity and score"]
     plt.close(figure)
     with pytest.raises(ValueError, match="nothing to draw"):
         Evaluation(METRIC, METRIC.init()).plot()

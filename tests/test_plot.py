@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 
 import jax_sae_metrics as jsm
 from jax_sae_metrics import plot
+from jax_sae_metrics.evaluation import Evaluation
 
 random = np.random.default_rng(0)
 DENSITIES = np.minimum(10 ** random.normal(-3, 1, (3, 500)), 1)
@@ -189,18 +190,41 @@ def test_losses():
     assert ax.get_xlabel() == "loss (nats per token; bars: 95%)"
 
 
-def test_losses_of_an_evaluation():
+def evaluation(**results):
+    """A result of two components, with an error that is a tenth of each value."""
     names = ("one", "two")
+    values = {
+        f"{result}/{name}": row[index]
+        for result, row in results.items()
+        for index, name in enumerate(names)
+    }
+    errors = {name: value / 10 for name, value in values.items()}
+    return types.SimpleNamespace(names=names, values=values, errors=errors)
 
-    def named(losses):
-        return {
-            f"ce_loss/{kind}/{name}": row[index]
-            for kind, row in losses.items()
-            for index, name in enumerate(names)
-        }
 
-    result = types.SimpleNamespace(names=names, values=named(LOSSES), errors=named(ERRORS))
-    check_losses(drawn(plot.loss_bars(result)))
+def test_losses_of_an_evaluation():
+    result = evaluation(**{f"ce_loss/{kind}": row for kind, row in LOSSES.items()})
+    errors = {kind: np.asarray(row) / 10 for kind, row in LOSSES.items()}
+    one, other = drawn(plot.loss_bars(result)), drawn(plot.loss_bars(LOSSES, errors))
+    assert [bar.get_width() for bar in bars(one)] == [bar.get_width() for bar in bars(other)]
+    assert [label.get_text() for label in one.get_yticklabels()] == ["one", "two"]
+
+
+def test_runs_of_an_evaluation_are_labelled():
+    ax = drawn(plot.pareto(evaluation(l0=[20, 40], ce_loss_score=[0.8, 0.9])))
+    assert [text.get_text() for text in ax.texts] == ["one", "two"]
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[20, 0.8], [40, 0.9]])
+    ax = drawn(plot.pareto(evaluation(l0=[20, 40], ce_loss_score=[0.8, 0.9]), series=["a", "a"]))
+    assert not ax.texts
+    with pytest.raises(ValueError, match=r"has no 'ce_loss_score/one'\. It has l0/one, l0/two"):
+        plot.pareto(evaluation(l0=[20, 40]))
+
+
+def test_densities_of_an_evaluation():
+    metric = jsm.MetricCollection({"feature_density": jsm.FeatureDensity(3)})
+    state = metric.update(metric.init(), learned_activations=jnp.array([[1.0, 0, 0], [1, 1, 0]]))
+    ax = drawn(plot.density_histogram(Evaluation(metric, state)))
+    assert sum(data.values.sum() for data in stairs(ax)) == 2
 
 
 def test_an_error_that_is_not_known_is_not_drawn():

@@ -2,11 +2,13 @@
 
 import collections
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 
 from .._configuration import brief, check_name
+
+HookPoint: TypeAlias = int | str
 
 
 class Component(eqx.Module):
@@ -20,28 +22,29 @@ class Component(eqx.Module):
     **Arguments:**
 
     - `autoencode`: a function of the activations that are read, which returns `(codes, decoded)`.
-    - `reads`: the number of the hook point that it reads.
-    - `writes`: the number of the hook point that it predicts, which the model comes to later; by
-        default the one that it reads.
+    - `reads`: the hook point that it reads: the number or the name that the model calls
+        `intervene` with.
+    - `writes`: the hook point that it predicts, which the model comes to later; by default the one
+        that it reads.
 
-    **Raises:** `ValueError` for a number that is not an integer from 0, `TypeError` for what cannot
-    be called.
+    **Raises:** `TypeError` for what cannot be called, and for a hook point that is neither an
+    integer nor a string.
 
     !!! Example
 
         >>> from jax_sae_metrics.evaluation import Component
         >>> def transcode(mlp_input):
         ...     return mlp_input, 2 * mlp_input
-        >>> component = Component(transcode, reads=0, writes=1)
+        >>> component = Component(transcode, reads="mlp_input", writes="mlp_output")
         >>> component.reads, component.writes
-        (0, 1)
+        ('mlp_input', 'mlp_output')
     """
 
     autoencode: Any
-    reads: int = eqx.field(static=True)
-    writes: int = eqx.field(static=True)
+    reads: HookPoint = eqx.field(static=True)
+    writes: HookPoint = eqx.field(static=True)
 
-    def __init__(self, autoencode: Any, reads: int, writes: int | None = None) -> None:
+    def __init__(self, autoencode: Any, reads: HookPoint, writes: HookPoint | None = None) -> None:
         if not callable(autoencode):
             raise TypeError(
                 "autoencode: expected a function of activations that returns (codes, decoded), got "
@@ -51,10 +54,11 @@ class Component(eqx.Module):
         self.reads = reads
         self.writes = reads if writes is None else writes
         for name in ("reads", "writes"):
-            number = getattr(self, name)
-            if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-                raise ValueError(
-                    f"{name}: expected the number of a hook point, 0 or more, got {brief(number)}."
+            hook_point = getattr(self, name)
+            if not isinstance(hook_point, int | str) or isinstance(hook_point, bool):
+                raise TypeError(
+                    f"{name}: expected the number or the name of a hook point, got "
+                    f"{brief(hook_point)}."
                 )
 
 

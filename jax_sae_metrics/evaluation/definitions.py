@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .._core import AbstractMetric, MetricCollection
+from .._core import AbstractMetric, MetricCollection, PerComponent
 from .._core.constructor_call import constructor_call
 from .._extras import needs_extra
 
@@ -46,6 +46,10 @@ def _inside(metric: Any) -> Any:
     return _inside(metric.metric) if hasattr(metric, "metric") else metric
 
 
+def _without_names(metric: Any) -> Any:
+    return metric.metric if isinstance(metric, PerComponent) else metric
+
+
 def _definition(metric: AbstractMetric[Any], to_html: Callable[[str], str]) -> str:
     text = inspect.getdoc(type(_inside(metric))) or ""
     meaning = _ABOUT_CALLS.split(text)[0]
@@ -54,7 +58,7 @@ def _definition(metric: AbstractMetric[Any], to_html: Callable[[str], str]) -> s
         f"{to_html(inspect.cleandoc(note['body']))}</details>"
         for note in _NOTE.finditer(text)
     )
-    call = html.escape(constructor_call(metric))
+    call = html.escape(constructor_call(_without_names(metric)))
     return f"<p><code>{call}</code></p>{to_html(meaning)}{notes}"
 
 

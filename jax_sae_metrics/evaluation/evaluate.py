@@ -13,9 +13,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from .._configuration import check_size
-from .about import about_this_run
+from .about import Seen, about_this_run
 from .codes import num_learned_features
-from .component import Component, components_of
+from .component import Component, HookPoint, components_of
 from .passes import Model, coded, recorded
 from .result import Evaluation
 from .step import Measurement
@@ -47,17 +47,18 @@ def evaluate(
     **Arguments:**
 
     - `model`: a function `model(tokens, intervene) -> logits`, `[batch, sequence, vocabulary]`. It
-        calls `intervene(activations, component)` at each hook point, with activations
-        `[batch, sequence, input_feature]` and the number of the hook point, and goes on with what
-        that returns. Arrays of an Equinox module or a `jax.tree_util.Partial` are arguments of the
-        step; those that a plain function closes over become constants of it.
-    - `autoencoders`: a function for each component, by name and in the order of the hook points.
-        It takes activations and returns `(codes, decoded)`; codes are dense, `TopKActivations` or
-        `SparseActivations`. A `Component` says where it is instead: a transcoder reads one hook
-        point and writes another, and several autoencoders may stand at one.
+        calls `intervene(activations, hook_point)` at each hook point, with activations
+        `[batch, sequence, input_feature]` and the number 0, 1, ... or the name of the hook point,
+        and goes on with what that returns. Arrays of an Equinox module or a `jax.tree_util.Partial`
+        are arguments of the step; those that a plain function closes over become constants of it.
+        All are JAX arrays.
+    - `autoencoders`: a function for each component, by name, one for each hook point in order. It
+        takes activations and returns `(codes, decoded)`; codes are dense, `TopKActivations` or
+        `SparseActivations`. A `Component` says where it is instead: some hook points may have none,
+        several autoencoders may stand at one, and a transcoder reads one and writes another.
     - `batches`: integer tokens `[batch, sequence]`, or pairs of them and a boolean mask of the same
         shape, False for padding and for tokens that should not count. A batch with fewer texts than
-        the first is filled up with masked ones, so that nothing is compiled twice.
+        one before is filled up with masked ones, so that nothing is compiled twice.
     - `mean_ablation`: whether `ce_loss_score_mean` is added, with the mean of the batch in place of
         zeros.
     - `together`: whether `together/...` is added, with all components replaced at once.
@@ -74,8 +75,8 @@ def evaluate(
 
     **Raises:** `TypeError` for tokens that are no integers or a mask that is not boolean;
     `ValueError` for no autoencoders, a wrong name, no batches, a model that does not call
-    `intervene` once for each hook point, autoencoders of different sizes, or two of them that write
-    one hook point `together`.
+    `intervene` once for each hook point, plain functions that are not as many as the hook points,
+    autoencoders of different sizes, or two of them that write one hook point `together`.
 
     !!! Example
 
@@ -100,13 +101,14 @@ def evaluate(
     step = eqx.filter_jit(Measurement.update)
     measurement: Measurement | None = None
     bar = _bar(batches, max_batches, progress)
-    num_texts = 0
+    num_texts, seen = 0, Seen()
     for batch in itertools.islice(bar, max_batches):
         tokens, mask = _checked(batch)
-        num_texts = num_texts or _rounded_up(len(tokens), mesh)
+        num_texts = max(num_texts, _rounded_up(len(tokens), mesh))
+        seen.add(mask)
         placed = _placed(*_filled(tokens, mask, num_texts), mesh)
         if measurement is None:
-            sizes = _sizes(model, components, placed[0])
+            sizes = _sizes(model, components, autoencoders, placed[0])
             names = tuple(components)
             measurement = Measurement.of(names, *sizes, clusters, mean_ablation, together)
             empty = measurement.metric.init()
@@ -123,7 +125,8 @@ def evaluate(
                 break
     if measurement is None:
         raise ValueError("batches: expected at least one batch of tokens, got none.")
-    return Evaluation(measurement.metric, state, about_this_run())
+    about = {"errors are over": "texts" if clusters == "prompts" else "tokens"}
+    return Evaluation(measurement.metric, state, about | seen.about() | about_this_run())
 
 
 def _checked(batch: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +148,6 @@ def _checked(batch: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _filled(tokens: np.ndarray, mask: np.ndarray, num_texts: int) -> tuple[np.ndarray, np.ndarray]:
     """Both with masked texts after the last, up to so many."""
-    if len(tokens) > num_texts:
-        raise ValueError(
-            f"batches: expected at most {num_texts} texts, as in the first, got {len(tokens)}."
-        )
     missing = ((0, num_texts - len(tokens)), (0, 0))
     return np.pad(tokens, missing), np.pad(mask, missing)
 
@@ -172,19 +171,43 @@ def _check_one_each(components: Mapping[str, Component]) -> None:
     for name, place in zip(components, places, strict=True):
         if places.count(place) > 1:
             raise ValueError(
-                f"together: {name!r} and another component both write hook point {place}. Leave "
+                f"together: {name!r} and another component both write hook point {place!r}. Leave "
                 "`together` out, or evaluate them in two calls."
             )
 
 
-def _sizes(model: Model, components: Mapping[str, Component], tokens: Array) -> tuple[int, int]:
+def _check_positions(autoencoders: Mapping[str, Any], hook_points: list[HookPoint]) -> None:
+    """Raise if it is not clear where functions stand that do not say so."""
+    says = [isinstance(one, Component) for one in autoencoders.values()]
+    if not all(says) and len(hook_points) != len(autoencoders):
+        raise ValueError(
+            f"autoencoders: the model has {len(hook_points)} hook points, {hook_points}, and there "
+            f"are {len(autoencoders)} autoencoders. Say where each one is: Component(autoencode, "
+            "reads=...)."
+        )
+
+
+def _sizes(
+    model: Model,
+    components: Mapping[str, Component],
+    autoencoders: Mapping[str, Any],
+    tokens: Array,
+) -> tuple[int, int]:
     """The numbers of learned and of input features, which all autoencoders share."""
 
     def probe(model: Model, components: Mapping[str, Component], tokens: Array) -> Any:
         _, activations = recorded(model, tokens, components)
+        _check_positions(autoencoders, list(activations))
         return [coded(component, activations) for component in components.values()]
 
-    found = eqx.filter_eval_shape(probe, model, components, tokens)
+    try:
+        found = eqx.filter_eval_shape(probe, model, components, tokens)
+    except jax.errors.TracerArrayConversionError as error:
+        error.add_note(
+            "Where weights of the model or of an autoencoder are NumPy arrays, make them JAX "
+            "arrays: jax.tree.map(jnp.asarray, weights)."
+        )
+        raise
     sizes = {(num_learned_features(codes), decoded.shape[-1]) for codes, decoded in found}
     if len(sizes) > 1:
         raise ValueError(

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from .result import Evaluation
 
 Draw = Callable[[Any], Any]  # on the axes that it is given
-_L0, _SCORE = "l0", "ce_loss_score"
+_MOST_LINES = 3
 
 
 def drawn_together(result: "Evaluation") -> Any:
     """One figure with a panel for each."""
-    drawings = dict(_drawings(result))
+    drawings = _drawings(result)
     if not drawings:
         raise ValueError(
             "plot: the metrics have nothing to draw, or have seen nothing. FeatureDensity, "
@@ -47,7 +47,7 @@ def drawn_together(result: "Evaluation") -> Any:
 
 def figures(result: "Evaluation") -> dict[str, str]:
     """Each as an SVG element by its title."""
-    return {title: _svg(draw) for title, draw in _drawings(result)}
+    return {title: _svg(draw) for title, draw in _drawings(result).items()}
 
 
 def _svg(draw: Draw) -> str:
@@ -61,27 +61,38 @@ def _svg(draw: Draw) -> str:
     return text[text.index("<svg") :]
 
 
-def _drawings(result: "Evaluation") -> Iterator[tuple[str, Draw]]:
-    """What there is to draw, by its title."""
-    for name, metric, state in _metrics("", result.metric, result.state):
-        inner, state = without_names(metric, state)
-        if type(inner) in _DRAWN and _has_seen(inner, state):
-            title, draw = _DRAWN[type(inner)]
-            names = component_names(metric) or None
-            yield f"{title}: {name}", functools.partial(draw, inner, state, names)
-    if len(result.names) > 1 and _has_all(result, _SCORE) and _has_all(result, _L0):
-        yield "Sparsity and score", functools.partial(_draw_pareto, result)
+def _drawings(result: "Evaluation") -> dict[str, Draw]:
+    """What there is to draw, by its title; with the name of the metric where that is not clear."""
+    found = [*_of_metrics("", result.metric, result.state)]
+    if len(result.names) > 1 and _has_score(result):
+        found.append(("Sparsity and score", "", functools.partial(_draw_pareto, result)))
+    titles = [title for title, _, _ in found]
+    return {
+        title if titles.count(title) == 1 else f"{title}: {name}": draw
+        for title, name, draw in found
+    }
 
 
-def _metrics(
+def _of_metrics(
     name: str, metric: AbstractMetric[Any], state: Any
-) -> Iterator[tuple[str, AbstractMetric[Any], Any]]:
-    """The metrics of collections inside of collections, with their whole names and states."""
-    if not isinstance(metric, MetricCollection):
-        yield name or type(metric).__name__, metric, state
+) -> Iterator[tuple[str, str, Draw]]:
+    """Titles, names and drawings of metrics, of collections inside of collections too."""
+    if isinstance(metric, MetricCollection):
+        for key, one in metric.metrics.items():
+            yield from _of_metrics(f"{name}/{key}" if name else key, one, state[key])
         return
-    for key, one in metric.metrics.items():
-        yield from _metrics(f"{name}/{key}" if name else key, one, state[key])
+    names = component_names(metric)
+    metric, state = without_names(metric, state)
+    if not _has_seen(metric, state):
+        return
+    if isinstance(metric, FeatureDensity):
+        yield from _densities(name, np.asarray(metric.compute(state)), names)
+    elif isinstance(metric, ModelLoss):
+        draw = functools.partial(_draw_losses, metric, state, names)
+        yield "Loss of the model", name, draw
+    elif isinstance(metric, L0Histogram):
+        draw = functools.partial(_draw_l0, metric, state, names)
+        yield "Active features per vector", name, draw
 
 
 def _has_seen(metric: AbstractMetric[Any], state: Any) -> bool:
@@ -89,37 +100,37 @@ def _has_seen(metric: AbstractMetric[Any], state: Any) -> bool:
     return all(np.isfinite(value).all() for value in values) and any(map(np.any, values))
 
 
-def _draw_density(metric: Any, state: Any, names: Any, ax: Any) -> None:
-    density_histogram((metric, state), names, ax=ax)
+def _densities(
+    name: str, densities: np.ndarray, names: tuple[str, ...]
+) -> Iterator[tuple[str, str, Draw]]:
+    """A figure for every few components: more lines in one could not be told apart."""
+    title = "Density of features"
+    if len(names) <= _MOST_LINES:
+        yield title, name, functools.partial(_draw_densities, densities, names)
+        return
+    for start in range(0, len(names), _MOST_LINES):
+        some = slice(start, start + _MOST_LINES)
+        draw = functools.partial(_draw_densities, densities[some], names[some])
+        yield f"{title}, {', '.join(names[some])}", name, draw
 
 
-def _draw_losses(metric: Any, state: Any, names: Any, ax: Any) -> None:
-    loss_bars((metric, state), names=names, ax=ax)
+def _draw_densities(densities: np.ndarray, names: tuple[str, ...], ax: Any) -> None:
+    density_histogram(densities, names or None, ax=ax)
 
 
-def _draw_l0(metric: Any, state: Any, names: Any, ax: Any) -> None:
-    l0_histogram((metric, state), metric.bin_edges, names, ax=ax)
+def _draw_losses(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> None:
+    loss_bars((metric, state), names=names or None, ax=ax)
+
+
+def _draw_l0(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> None:
+    l0_histogram((metric, state), metric.bin_edges, names or None, ax=ax)
 
 
 def _draw_pareto(result: "Evaluation", ax: Any) -> None:
-    (l0, l0_errors), (score, score_errors) = (_of_components(result, n) for n in (_L0, _SCORE))
-    pareto(l0, score, l0_errors, score_errors, series=result.names, ax=ax)
+    pareto(result, ax=ax)
 
 
-def _has_all(result: "Evaluation", name: str) -> bool:
-    """Whether all components have a value of this name."""
-    values = (result.values.get(f"{name}/{component}", math.nan) for component in result.names)
-    return all(map(math.isfinite, values))
-
-
-def _of_components(result: "Evaluation", name: str) -> tuple[list[float], list[float]]:
-    """The values of a result of all components, and their errors."""
-    keys = [f"{name}/{component}" for component in result.names]
-    return [result.values[key] for key in keys], [result.errors.get(key, 0.0) for key in keys]
-
-
-_DRAWN: dict[type, tuple[str, Callable[..., None]]] = {
-    FeatureDensity: ("Density of features", _draw_density),
-    ModelLoss: ("Loss of the model", _draw_losses),
-    L0Histogram: ("Active features per vector", _draw_l0),
-}
+def _has_score(result: "Evaluation") -> bool:
+    """Whether all components have a score, and a sparsity to draw it against."""
+    names = (f"{n}/{component}" for n in ("l0", "ce_loss_score") for component in result.names)
+    return all(math.isfinite(result.values.get(name, math.nan)) for name in names)

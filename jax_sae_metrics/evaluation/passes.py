@@ -7,24 +7,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .component import Component
+from .component import Component, HookPoint
 
 # Gets the activations at a hook point; returns what the model goes on with.
-Intervene = Callable[[Array, int], Array]
+Intervene = Callable[[Array, HookPoint], Array]
 Model = Callable[[Array, Intervene], Array]
 
 
 def recorded(
     model: Model, tokens: Int[Array, "batch sequence"], components: Mapping[str, Component]
-) -> tuple[Float[Array, "batch sequence vocabulary"], dict[int, Array]]:
+) -> tuple[Float[Array, "batch sequence vocabulary"], dict[HookPoint, Array]]:
     """The logits of the unchanged model, and the activations at each hook point."""
-    seen: dict[int, Array] = {}
+    seen: dict[HookPoint, Array] = {}
 
-    def record(activations: Array, hook_point: int) -> Array:
+    def record(activations: Array, hook_point: HookPoint) -> Array:
         if hook_point in seen:
             raise ValueError(
-                f"model: it called intervene twice for hook point {hook_point}. Give each hook "
-                "point a number of its own."
+                f"model: it called intervene twice for hook point {hook_point!r}. Give each hook "
+                "point a number or a name of its own."
             )
         seen[hook_point] = activations
         return activations
@@ -40,40 +40,46 @@ def recorded(
     return logits, seen
 
 
-def _check_place(name: str, component: Component, seen: list[int]) -> None:
+def _check_place(name: str, component: Component, seen: list[HookPoint]) -> None:
     """Raise unless the model came to what the component reads, and then to what it writes."""
-    missing = {component.reads, component.writes} - {*seen}
-    if missing:
-        raise ValueError(
-            f"model: it called intervene for hook points {seen}, and the component {name!r} is at "
-            f"{min(missing)}. Number the hook points from 0, in the order of the autoencoders, or "
-            "say where each one is: Component(autoencode, reads=...)."
-        )
+    for hook_point in (component.reads, component.writes):
+        if hook_point not in seen:
+            raise ValueError(
+                f"model: it called intervene for hook points {seen}, and the component {name!r} is "
+                f"at {hook_point!r}. Number the hook points from 0, in the order of the "
+                "autoencoders, or say where each one is: Component(autoencode, reads=...)."
+            )
     if seen.index(component.reads) > seen.index(component.writes):
         raise ValueError(
-            f"autoencoders: {name!r} reads hook point {component.reads}, which the model comes to "
-            f"after {component.writes}, which it writes."
+            f"autoencoders: {name!r} reads hook point {component.reads!r}, which the model comes "
+            f"to after {component.writes!r}, which it writes."
         )
 
 
-def coded(component: Component, activations: Mapping[int, Array]) -> tuple[Any, Array]:
+def coded(component: Component, activations: Mapping[HookPoint, Array]) -> tuple[Any, Array]:
     """The codes of a component and what it decodes them to."""
-    codes, decoded = component.autoencode(activations[component.reads])
+    returned = component.autoencode(activations[component.reads])
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        raise TypeError(
+            f"autoencoders: expected (codes, decoded), got {type(returned).__name__}. Metrics of "
+            "sparsity need the codes."
+        )
+    codes, decoded = returned
     target = activations[component.writes]
     if decoded.shape != target.shape:
         raise ValueError(
             f"autoencoders: expected decoded activations of shape {target.shape}, as at hook point "
-            f"{component.writes}, got {decoded.shape}."
+            f"{component.writes!r}, got {decoded.shape}."
         )
     return codes, decoded
 
 
 def replaced(
-    model: Model, tokens: Int[Array, "batch sequence"], hook_point: int, replacement: Array
+    model: Model, tokens: Int[Array, "batch sequence"], hook_point: HookPoint, replacement: Array
 ) -> Float[Array, "batch sequence vocabulary"]:
     """The logits of the model with other activations at one hook point."""
 
-    def replace(activations: Array, at: int) -> Array:
+    def replace(activations: Array, at: HookPoint) -> Array:
         return replacement.astype(activations.dtype) if at == hook_point else activations
 
     return model(tokens, replace)
@@ -83,16 +89,16 @@ def replaced_together(
     model: Model,
     tokens: Int[Array, "batch sequence"],
     components: Mapping[str, Component],
-    instead: Callable[[Component, Mapping[int, Array]], Array],
+    instead: Callable[[Component, Mapping[HookPoint, Array]], Array],
 ) -> Float[Array, "batch sequence vocabulary"]:
     """The logits of the model with all components in place. Each reads what those before it left.
 
     `instead` gets a component and the activations so far, its own hook point included.
     """
     at = {component.writes: component for component in components.values()}
-    seen: dict[int, Array] = {}
+    seen: dict[HookPoint, Array] = {}
 
-    def replace(activations: Array, hook_point: int) -> Array:
+    def replace(activations: Array, hook_point: HookPoint) -> Array:
         seen[hook_point] = activations
         if hook_point in at:
             replacement = instead(at[hook_point], seen)

@@ -17,7 +17,7 @@ _STYLE = """
   :root { --ink: #e6e6e6; --page: #161616; --line: #444444; --soft: #232323; }
 }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 64rem; padding: 1.5rem 1rem 4rem; color: var(--ink);
+body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 4rem; color: var(--ink);
   background: var(--page); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; font-size: 1.25rem; }
 h3 { font-size: 1rem; margin: 2rem 0 0; }
@@ -58,8 +58,10 @@ def page(result: "Evaluation", title: str) -> str:
 <body>
 <h1>{html.escape(title)}</h1>
 <h2>Results</h2>
-<p>Values ± standard errors. A number without an error has none that is known.</p>
+<p>Values ± one standard error{_over(result.about)}. A number without an error has none that is
+known.</p>
 <div class="wide">{result._repr_html_()}</div>
+{_differences(result)}
 {f'<h2>Figures</h2><div class="figures">{drawn}</div>' if drawn else ""}
 <h2>Definitions</h2>
 {definitions(result.metric)}
@@ -68,6 +70,20 @@ def page(result: "Evaluation", title: str) -> str:
 </body>
 </html>
 """
+
+
+def _over(about: Mapping[str, str]) -> str:
+    units = about.get("errors are over")
+    return f", over {html.escape(units)}" if units else ""
+
+
+def _differences(result: "Evaluation") -> str:
+    if len(result.names) < 2:
+        return ""
+    return f"""<h2>Differences</h2>
+<p>Of components on the same items, ± one standard error of the difference. It is smaller than the
+errors of both suggest, as far as both find the same items hard.</p>
+<div class="wide">{result._differences().to_html()}</div>"""
 
 
 def _about(about: Mapping[str, str]) -> str:

@@ -93,13 +93,16 @@ class Evaluation:
         The errors are those of independent measurements, the root of the sum of both squares. Where
         both results are of the same texts, errors of the same sign cancel, and the true ones are
         smaller as a rule: to have these, evaluate both autoencoders in one call and use
-        `difference`. Only numbers that both results have, with an error, are compared.
+        `difference`. Numbers with an error are compared, by name. Means are left out unless both
+        results have the same components.
 
         **Raises:** `TypeError` for what is no result; `ValueError` if no number is in both.
         """
         if not isinstance(other, Evaluation):
             raise TypeError(f"other: expected an Evaluation, got {brief(other)}.")
         names = [name for name in self.errors if name in other.errors]
+        if self.names != other.names:
+            names = [name for name in names if self._places[name].component != MEAN]
         if not names:
             raise ValueError(
                 "other: no number is in both results. They are compared by name: give the "
@@ -152,13 +155,16 @@ class Evaluation:
             )
         return pandas.DataFrame(rows)
 
-    def to_markdown(self) -> str:
-        """The table for Markdown."""
-        return self._table().to_markdown()
+    def to_markdown(self, *results: str) -> str:
+        """The table for Markdown: all rows, or those of the named results, in this order.
 
-    def to_latex(self) -> str:
-        """The table as a LaTeX `tabular`."""
-        return self._table(r" $\pm$ ").to_latex()
+        **Raises:** `ValueError` for a name that no row has.
+        """
+        return self._table().only(*results).to_markdown()
+
+    def to_latex(self, *results: str) -> str:
+        """The table as a LaTeX `tabular`, with the rules of booktabs. Rows as for `to_markdown`."""
+        return self._table(r" $\pm$ ").only(*results).to_latex()
 
     def __str__(self) -> str:
         return str(self._table())
@@ -222,6 +228,14 @@ class Evaluation:
     @functools.cached_property
     def _named(self) -> AbstractMetric[Any]:
         return with_names(self.metric, self.names)
+
+    def _differences(self) -> Table:
+        """The differences of the components from the first, as a table."""
+        first, *others = self.names
+        pairs = {f"{other} - {first}": self.difference(other, first) for other in others}
+        results = next(iter(pairs.values()))
+        rows = {result: [shown(*of[result]) for of in pairs.values()] for result in results}
+        return Table([*pairs], rows)
 
     def _table(self, between: str = " ± ") -> Table:
         """A row for each result, with a cell for each component and for their mean."""

@@ -14,6 +14,13 @@ class Table:
     columns: Sequence[str]
     rows: Mapping[str, Sequence[str]]
 
+    def only(self, *names: str) -> "Table":
+        """The rows of these names, in this order; all rows if there are no names."""
+        for name in names:
+            if name not in self.rows:
+                raise ValueError(f"{name!r}: expected one of the results {tuple(self.rows)}.")
+        return Table(self.columns, {name: self.rows[name] for name in names or self.rows})
+
     def __str__(self) -> str:
         lines = self._lines()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -29,9 +36,9 @@ class Table:
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
     def to_latex(self) -> str:
-        """The table as a LaTeX `tabular`."""
+        """The table as a LaTeX `tabular`, with the rules of booktabs."""
         head, *rows = (" & ".join(map(_in_latex, cells)) + r" \\" for cells in self._lines())
-        body = "\n".join([r"\hline", head, r"\hline", *rows, r"\hline"])
+        body = "\n".join([r"\toprule", head, r"\midrule", *rows, r"\bottomrule"])
         return f"\\begin{{tabular}}{{l{'r' * len(self.columns)}}}\n{body}\n\\end{{tabular}}"
 
     def to_html(self) -> str:
@@ -51,15 +58,13 @@ class Table:
 def shown(value: float, error: float | None, between: str = " ± ") -> str:
     """A number with the digits that its error leaves, two of the error's own.
 
-    It has at most the seven digits of a float32.
+    An error beyond the seven digits of a float32 is of rounding, and is not shown.
     """
-    if error is None or not math.isfinite(value) or not math.isfinite(error) or error <= 0:
+    is_resolved = error is not None and math.isfinite(error) and error > 1e-6 * abs(value)
+    if error is None or not is_resolved:
         return f"{value:.4g}"
-    wanted = 1 - math.floor(math.log10(error))
-    most = 6 - math.floor(math.log10(abs(value))) if value else wanted
-    decimals = max(0, min(wanted, most))
-    shown_error = f"{error:.{decimals}f}" if wanted <= most else f"{error:.1g}"
-    return f"{value:.{decimals}f}{between}{shown_error}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f}{between}{error:.{decimals}f}"
 
 
 def _in_latex(cell: str) -> str:

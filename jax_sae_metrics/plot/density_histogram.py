@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .._configuration import check_between
-from .given import by_component
+from .given import by_component, is_evaluation
 from .style import (
     GRAY,
     PALE_BLUE,
@@ -43,8 +43,8 @@ def density_histogram(
     **Arguments:**
 
     - `densities`: portions from 0 to 1, `[feature]` or `[component, feature]`; or
-        `{name: [feature]}`; or `(metric, state)` of a `FeatureDensity`.
-    - `names`: the names of the components.
+        `{name: [feature]}`; or `(metric, state)` of a `FeatureDensity`; or an `Evaluation`.
+    - `names`: the names of the components. An `Evaluation` brings them.
     - `dense_above`: the density from which on the region is marked as dense; 1 marks none.
     - `ax`: the axes to draw on; by default those of a new figure.
 
@@ -62,6 +62,8 @@ def density_histogram(
         'firing rate (portion of vectors)'
     """
     check_between("dense_above", dense_above, 1e-38, 1.0)
+    if is_evaluation(densities):
+        densities = densities.metric["feature_density"], densities.state["feature_density"]
     rates = by_component("densities", densities, names, "feature")
     for rate in rates.values():
         if rate.min() < 0 or rate.max() > 1:

@@ -15,6 +15,22 @@ def is_pair(given: Any) -> bool:
     return isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], AbstractMetric)
 
 
+def is_evaluation(given: Any) -> bool:
+    """Whether this is an `Evaluation`."""
+    return all(hasattr(given, name) for name in ("names", "values", "errors"))
+
+
+def of_components(result: Any, name: str) -> tuple[list[float], list[float]]:
+    """The values of an evaluation's components under a name, and their errors."""
+    keys = [f"{name}/{component}" for component in result.names]
+    if missing := [key for key in keys if key not in result.values]:
+        raise ValueError(
+            f"The evaluation has no {missing[0]!r}. It has {', '.join(result.values)}."
+        )
+    values = [float(result.values[key]) for key in keys]
+    return values, [float(result.errors.get(key, np.nan)) for key in keys]
+
+
 def value_of(given: Any) -> Any:
     """The value of a pair `(metric, state)`; anything else as it is."""
     return given[0].compute(given[1]) if is_pair(given) else given

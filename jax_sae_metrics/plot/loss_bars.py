@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .._configuration import brief
-from .given import is_pair, labels, numbers, value_of
+from .given import is_evaluation, is_pair, labels, numbers, of_components, value_of
 from .pareto import WITHIN_95
 from .style import BLUE, drawing_on, leave_room, mark_cut, shown, write
 
@@ -17,6 +17,7 @@ _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "with_zero_ablation": ("zero-ablated", {"facecolor": "white", "hatch": "/////"}),
     "with_mean_ablation": ("mean-ablated", {"facecolor": "white", "hatch": "/////"}),
 }
+_OF_EVALUATION = ("source", "with_reconstruction", "with_zero_ablation")
 _LONGEST = 2.0  # times the largest loss without ablation
 
 
@@ -55,9 +56,10 @@ def loss_bars(
         >>> ax.get_xlabel()
         'loss (nats per token)'
     """
-    if hasattr(losses, "names"):
+    if is_evaluation(losses):
         names = losses.names
-        losses, errors = (_of_evaluation(losses, each) for each in (losses.values, losses.errors))
+        pairs = {kind: of_components(losses, f"ce_loss/{kind}") for kind in _OF_EVALUATION}
+        losses, errors = ({kind: pair[i] for kind, pair in pairs.items()} for i in (0, 1))
     elif is_pair(losses) and errors is None:
         errors = losses[0].standard_error(losses[1])
     values = _rows("losses", value_of(losses))
@@ -76,11 +78,6 @@ def loss_bars(
         ax.spines["left"].set_visible(False)
         ax.set_xlabel(f"loss (nats per token{'; bars: 95%' if bars else ''})")
     return ax
-
-
-def _of_evaluation(result: Any, numbers: Mapping[str, float]) -> dict[str, list[float]]:
-    kinds = ("source", "with_reconstruction", "with_zero_ablation")
-    return {kind: [numbers[f"ce_loss/{kind}/{name}"] for name in result.names] for kind in kinds}
 
 
 def _rows(name: str, given: Any, has_nan: bool = False) -> dict[str, np.ndarray]:

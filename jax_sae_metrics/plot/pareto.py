@@ -8,32 +8,36 @@ from jaxtyping import Float64
 from matplotlib.axes import Axes
 
 from .._configuration import brief
-from .given import numbers
-from .style import drawing_on, looks, plain_log_ticks, shown
+from .given import is_evaluation, numbers, of_components
+from .style import drawing_on, looks, plain_log_ticks, shown, write
 
 WITHIN_95 = 1.96  # standard errors
 
 
 def pareto(
     l0: Any,
-    score: Any,
+    score: Any = None,
     l0_errors: Any = None,
     score_errors: Any = None,
     series: Sequence[str] | None = None,
     *,
+    labels: Sequence[str] | None = None,
     score_label: str = "loss score",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw runs as points, by their L0 and a score, with error bars of 1.96 standard errors.
 
-    Runs of one series are joined by a line, in order of L0. The axis of L0 is logarithmic.
+    Runs of one series are joined by a line, in order of L0. The axis of L0 is logarithmic. The
+    difference of two runs on the same texts is known better than their bars suggest: see
+    `Evaluation.difference`.
 
     **Arguments:**
 
-    - `l0`: active features per vector, `[run]`.
-    - `score`: what is gained by them, `[run]`.
+    - `l0`: active features per vector, `[run]`; or an `Evaluation`, whose components are the runs.
+    - `score`: what is gained by them, `[run]`. An `Evaluation` brings it, the errors and labels.
     - `l0_errors`, `score_errors`: standard errors, `[run]`; none are drawn without them.
     - `series`: for each run, the name of what it belongs to.
+    - `labels`: for each run, what is written beside it.
     - `score_label`: what the score is.
     - `ax`: the axes to draw on; by default those of a new figure.
 
@@ -49,6 +53,10 @@ def pareto(
         >>> ax.get_ylabel()
         'loss score (bars: 95%)'
     """
+    if is_evaluation(l0):
+        labels = l0.names if labels is None and series is None else labels
+        score, score_errors = of_components(l0, "ce_loss_score")
+        l0, l0_errors = of_components(l0, "l0")
     x = numbers("l0", l0, "run")
     if x.min() <= 0:
         raise ValueError(
@@ -58,8 +66,11 @@ def pareto(
     y = _for_each_run("score", score, len(x))
     x_bars = None if l0_errors is None else _bars("l0_errors", l0_errors, len(x))
     y_bars = None if score_errors is None else _bars("score_errors", score_errors, len(x))
-    if series is not None and (isinstance(series, str) or len(series) != len(x)):
-        raise ValueError(f"series: expected {len(x)} names, one for each run, got {brief(series)}.")
+    for what, given in {"series": series, "labels": labels}.items():
+        if given is not None and (isinstance(given, str) or len(given) != len(x)):
+            raise ValueError(
+                f"{what}: expected {len(x)} names, one for each run, got {brief(given)}."
+            )
     of_run = np.array([""] * len(x) if series is None else list(map(str, series)))
     with drawing_on(ax) as ax:
         for look, name in zip(looks(), dict.fromkeys(of_run.tolist()), strict=False):
@@ -76,6 +87,8 @@ def pareto(
                 elinewidth=0.8,
                 label=shown(name),
             )
+        for run, label in enumerate(labels or ()):
+            write(ax, label, (x[run], y[run]), (3, 5))
         ax.set_xscale("log")
         plain_log_ticks(ax.xaxis, x.min(), x.max())
         if series is not None:
