@@ -20,7 +20,7 @@ Fidelity of the model:
     TopOneAgreement
 
 Any other input, by its name:
-    MeanOf, MaxOf, MinOf
+    MeanOf, MaxOf, MinOf, Nonfinite
 
 Several metrics as one, and metrics of a metric:
     training_metrics, evaluation_metrics, MetricCollection, PerComponent, MovingAverage, Window,
@@ -120,6 +120,7 @@ from ._metric.named_inputs import (
     MaxOf as MaxOf,
     MeanOf as MeanOf,
     MinOf as MinOf,
+    Nonfinite as Nonfinite,
 )
 from ._metric.reconstruction import (
     CosineSimilarity as CosineSimilarity,

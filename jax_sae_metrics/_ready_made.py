@@ -1,7 +1,8 @@
 """Ready-made collections for training and evaluation, with the names that people know."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+from ._configuration import check_choice
 from ._core import AbstractMetric, MetricCollection
 from ._metric.fidelity import (
     KLDivergenceScore,
@@ -10,6 +11,7 @@ from ._metric.fidelity import (
     ReconstructionScore,
     TopOneAgreement,
 )
+from ._metric.named_inputs import Nonfinite
 from ._metric.reconstruction import (
     CosineSimilarity,
     ExplainedVariance,
@@ -27,6 +29,16 @@ from ._metric.sparsity import (
     L1AbsoluteLoss,
 )
 
+Nonfinites: TypeAlias = Literal["keep", "count", "leave_out"]
+
+_ACTIVATIONS = ("source_activations", "learned_activations", "decoded_activations")
+_LOSSES = (
+    "source_model_loss",
+    "source_model_loss_with_reconstruction",
+    "source_model_loss_with_zero_ablation",
+)
+_LOGITS = ("source_logits", "logits_with_reconstruction", "logits_with_zero_ablation")
+
 
 def training_metrics(
     num_learned_features: int,
@@ -34,6 +46,7 @@ def training_metrics(
     num_components: int | None = None,
     *,
     dead_after_tokens: int | tuple[int, ...] = 10_000_000,
+    nonfinite: Nonfinites = "keep",
 ) -> MetricCollection:
     """Metrics to watch while a sparse autoencoder trains.
 
@@ -60,10 +73,14 @@ def training_metrics(
     - `num_components`: size of the component axis; `None` if there is none.
     - `dead_after_tokens`: a feature is dead if it has not fired for so many tokens: one number, or
         several.
+    - `nonfinite`: `"count"` adds `nonfinite/source_activations` and so on, how many vectors of each
+        input are not finite (see `Nonfinite`). `"leave_out"` counts them, and leaves them out of
+        all metrics, with one more read of the inputs. With `"keep"`, one NaN stays in the sums.
 
     **Returns:** a `MetricCollection`. Its dictionary `metrics` serves to build another one.
 
-    **Raises:** `ValueError` for sizes or numbers of tokens that are not positive integers.
+    **Raises:** `ValueError` for sizes or numbers of tokens that are not positive integers, or an
+    unknown `nonfinite`.
 
     !!! Example
 
@@ -90,7 +107,7 @@ def training_metrics(
     metrics["dead_features"] = DeadFeatures(
         num_learned_features, num_components, after_tokens=dead_after_tokens
     )
-    return MetricCollection(metrics)
+    return _collection(metrics, num_components, nonfinite, _ACTIVATIONS)
 
 
 def evaluation_metrics(
@@ -101,6 +118,7 @@ def evaluation_metrics(
     model_losses: bool = False,
     logits: bool = False,
     clusters: Literal["items", "prompts"] = "items",
+    nonfinite: Nonfinites = "keep",
 ) -> MetricCollection:
     """Metrics to report for a trained sparse autoencoder.
 
@@ -142,10 +160,12 @@ def evaluation_metrics(
     - `clusters`: what is independent for the error bars: `"items"`, or `"prompts"`, the entries of
         the first batch axis. Pass `"prompts"` with activations `[text, token, component?, feature]`
         of language models: tokens of one text are not independent.
+    - `nonfinite`: as for `training_metrics`; of losses and logits too.
 
     **Returns:** a `MetricCollection`. Its dictionary `metrics` serves to build another one.
 
-    **Raises:** `ValueError` for sizes that are not positive integers, or unknown clusters.
+    **Raises:** `ValueError` for sizes that are not positive integers, or unknown clusters or
+    `nonfinite`.
 
     !!! Example
 
@@ -188,7 +208,8 @@ def evaluation_metrics(
     if logits:
         metrics["kl_div"] = KLDivergenceScore(components, clusters=clusters)
         metrics["top_1_agreement"] = TopOneAgreement(components, clusters=clusters)
-    return MetricCollection(metrics)
+    inputs = _ACTIVATIONS + _LOSSES * model_losses + _LOGITS * logits
+    return _collection(metrics, components, nonfinite, inputs)
 
 
 def _always_wanted(
@@ -204,3 +225,16 @@ def _always_wanted(
         "explained_variance": ExplainedVariance(num_input_features, components, clusters=clusters),
         "feature_density": FeatureDensity(num_learned_features, components),
     }
+
+
+def _collection(
+    metrics: dict[str, AbstractMetric[Any]],
+    num_components: int | None,
+    nonfinite: Nonfinites,
+    inputs: tuple[str, ...],
+) -> MetricCollection:
+    """The metrics, and those of what is not finite in their inputs, if it is counted."""
+    check_choice("nonfinite", nonfinite, ("keep", "count", "leave_out"))
+    if nonfinite != "keep":
+        metrics |= {f"nonfinite/{name}": Nonfinite(name, num_components) for name in inputs}
+    return MetricCollection(metrics, finite_only=nonfinite == "leave_out")

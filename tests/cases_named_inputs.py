@@ -3,7 +3,7 @@
 import numpy as np
 
 import jax_sae_metrics as jsm
-from metric_case import LOSSES, MetricCase
+from metric_case import LOSSES, RECONSTRUCTION, MetricCase
 
 CASES = [
     MetricCase(
@@ -14,4 +14,14 @@ CASES = [
         np.nan,
     )
     for metric, oracle in ((jsm.MeanOf, np.mean), (jsm.MaxOf, np.max), (jsm.MinOf, np.min))
+]
+CASES += [
+    # Its values are tested in test_nonfinite.py: the inputs of all cases are finite.
+    MetricCase(
+        "Nonfinite",
+        lambda c: jsm.Nonfinite("source_activations", c),
+        RECONSTRUCTION[:1],
+        lambda x: np.sum(~np.isfinite(x).all(-1)),
+        0,
+    )
 ]

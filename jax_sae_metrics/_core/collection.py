@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 from jax.sharding import PartitionSpec
 
-from .._configuration import brief, check_name
+from .._configuration import brief, check_flag, check_name
 from .._inputs import Batch, SizedAxis
 from .collection_state import accumulators_of
 from .flatten import SameNameError, flatten
@@ -37,10 +37,13 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
     **Arguments:**
 
     - `metrics`: metrics by name. Collections may hold collections.
+    - `finite_only`: whether each metric leaves out items (vectors, losses, tokens) that have a NaN
+        or an infinity in an input that it reads, as if they were masked out. It takes one more read
+        of the inputs. `Nonfinite` counts what is left out.
 
-    **Raises:** `ValueError` for an empty dictionary, an empty name, or two results of the same name
-    (one of a metric `a/b`, and one called `b` of a collection `a`), `TypeError` for a value that is
-    not a metric.
+    **Raises:** `ValueError` for an empty dictionary, an empty name, two results of the same name
+    (one of a metric `a/b`, and one called `b` of a collection `a`), or a `finite_only` that is
+    neither True nor False; `TypeError` for a value that is not a metric.
 
     !!! Example
 
@@ -58,15 +61,20 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
     """
 
     _metrics: tuple[tuple[str, AbstractMetric[Any]], ...] = eqx.field(static=True)
+    finite_only: bool = eqx.field(static=True, default=False)
 
-    def __init__(self, metrics: Mapping[str, AbstractMetric[Any]]) -> None:
+    def __init__(
+        self, metrics: Mapping[str, AbstractMetric[Any]], finite_only: bool = False
+    ) -> None:
         if not isinstance(metrics, Mapping):
             raise TypeError(
                 f"metrics: expected a dictionary of metrics by name, got {brief(metrics)}."
             )
         self._metrics = tuple(metrics.items())
+        self.finite_only = finite_only
 
     def __check_init__(self) -> None:
+        check_flag("finite_only", self.finite_only)
         if not self._metrics:
             raise ValueError("metrics: expected at least one metric, got an empty dictionary.")
         for name, metric in self._metrics:
@@ -119,10 +127,12 @@ class MetricCollection(AbstractMetric[dict[str, Any]]):
         return flatten({name: metric._labels() for name, metric in self._metrics})
 
     def _observe(self, batch: Batch) -> dict[str, Any]:
+        # A collection inside of one that leaves something out does so too.
+        inputs = batch.inputs.only_finite(self.finite_only or batch.inputs.finite_only)
         asked = {}
         for name, metric in self._metrics:
             with _named(name):
-                asked[name] = metric._ask(batch.inputs)
+                asked[name] = metric._ask(inputs)
         return asked
 
     def _to_observation(self, found: dict[str, Any]) -> dict[str, Any]:

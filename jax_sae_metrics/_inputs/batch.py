@@ -58,12 +58,19 @@ class Inputs:
         self.batch_axes: dict[tuple[int, ...], tuple[str, tuple[Size, ...]]] = {}
         self._given = {name: value for name, value in given.items() if value is not None}
         self.read: set[str] = set()
+        self.finite_only = False
         self._names: Mapping[str, str] = {}
 
     def renamed(self, names: Mapping[str, str]) -> "Inputs":
         """The same inputs for a metric that reads some of them under other names."""
         view = copy.copy(self)
         view._names = {**self._names, **{name: self.actual(other) for name, other in names.items()}}
+        return view
+
+    def only_finite(self, finite_only: bool) -> "Inputs":
+        """The same inputs for metrics that leave out what is not finite, or do not."""
+        view = copy.copy(self)
+        view.finite_only = finite_only
         return view
 
     def actual(self, name: str) -> str:
@@ -142,6 +149,15 @@ class Batch:
             make = self._sparse
         return self._shared(("learned_activations",), make)
 
+    def with_nonfinite(self) -> "Batch":
+        """The batch with what is not finite, where the collection leaves it out."""
+        return dataclasses.replace(self, inputs=self.inputs.only_finite(False))
+
+    @staticmethod
+    def is_of_activations(name: str) -> bool:
+        """Whether an input of this name has an axis of features."""
+        return name in _FEATURES
+
     def has(self, name: str) -> bool:
         """Whether the named input was given."""
         return self.inputs.get(self.inputs.actual(name)) is not None
@@ -219,7 +235,8 @@ class Batch:
                 f"{name}: {self.reader} with num_components={self._num_components} expects a "
                 f"scalar, or a last axis of that size, [*items, component], got {numbers.shape}."
             )
-        return Items(shape, self._components, self._fitting_mask(name, shape)), numbers
+        items = Items(shape, self._components, self._fitting_mask(name, shape))
+        return self._kept(items, numbers), numbers
 
     @property
     def _num_components(self) -> int | None:
@@ -235,7 +252,8 @@ class Batch:
         """One object for all metrics that ask for the same inputs."""
         axis = _FEATURES.get(names[0])
         names = tuple(self.inputs.actual(name) for name in names)
-        key = (make.__name__, names, self._components, self.inputs.actual("mask"))
+        mask = self.inputs.actual("mask"), self.inputs.finite_only
+        key = (make.__name__, names, self._components, mask)
         if key not in self.inputs.activations:
             self.inputs.activations[key] = make(*names)
         activations = self.inputs.activations[key]
@@ -250,6 +268,7 @@ class Batch:
             self._check_not_empty(name, array, "feature")
         self._check_same_shape({n: self._whole_shape(x.shape) for n, x in arrays.items()})
         items = self._vectors(names[0], arrays[names[0]].shape)
+        items = self._kept(items, *arrays.values(), num_inner_axes=1)
         return DenseActivations(tuple(arrays.values()), items, self.axis_name)
 
     def _top_k(self, name: str) -> TopKEntries:
@@ -259,7 +278,9 @@ class Batch:
         self._check_axes(f"values of {name}", values.shape)
         values, indices = (repeated(x, self._whole_shape(x.shape)) for x in (values, indices))
         given = lax.stop_gradient(TopKActivations(values, indices, given.num_learned_features))
-        return TopKEntries(given, self._vectors(name, values.shape))
+        items = self._vectors(name, values.shape)
+        items = self._kept(items, given.without_padding(), num_inner_axes=1)
+        return TopKEntries(given, items)
 
     def _sparse(self, name: str) -> SparseEntries:
         given: SparseActivations = self.inputs.get(name)
@@ -270,7 +291,11 @@ class Batch:
         self._check_axes(f"shape of {name}", given.shape)
         given = SparseActivations(values, vectors, features, given.shape)
         given = lax.stop_gradient(given.spread(self._whole_shape(given.shape)))
-        return SparseEntries(given, self._vectors(name, given.shape))
+        entries = SparseEntries(given, self._vectors(name, given.shape))
+        if self.inputs.finite_only:
+            num_nonfinite = entries.total_per_vector(~jnp.isfinite(given.without_padding()))
+            entries = dataclasses.replace(entries, items=entries.items.only(num_nonfinite == 0))
+        return entries
 
     def _array(self, name: str) -> Array:
         value = self.inputs.required(name, self.reader)
@@ -332,7 +357,17 @@ class Batch:
         if selected is not None:
             selected = jnp.broadcast_to(selected, (*item_shape, *components))
             mask = selected if mask is None else selected & mask
-        return Items(item_shape, components, mask), tuple(arrays.values())
+        items = Items(item_shape, components, mask)
+        items = self._kept(items, *arrays.values(), num_inner_axes=num_inner_axes)
+        return items, tuple(arrays.values())
+
+    def _kept(self, items: Items, *arrays: Array, num_inner_axes: int = 0) -> Items:
+        """The items, without those that are not finite if the collection leaves them out."""
+        if self.inputs.finite_only:
+            for array in arrays:
+                inner = tuple(range(array.ndim - num_inner_axes, array.ndim))
+                items = items.only(jnp.all(jnp.isfinite(array), axis=inner))
+        return items
 
     def _mask(
         self, of: str, item_shape: tuple[Size, ...], names: tuple[str, ...]
