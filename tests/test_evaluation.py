@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics.evaluation import Component, evaluate
+from jax_sae_metrics.evaluation import Component, Evaluation, evaluate
 from jax_sae_metrics.evaluation.codes import stacked
 
 VOCABULARY, WIDTH, FEATURES, SEQUENCE = 11, 8, 16, 10
@@ -329,12 +329,23 @@ def test_on_a_mesh_resumed_and_stopped_it_is_the_same():
     on_mesh = evaluate(model, AUTOENCODERS, parts, mesh=mesh, progress=False)
     begun = evaluate(model, AUTOENCODERS, parts, max_batches=1, progress=False)
     resumed = evaluate(model, AUTOENCODERS, parts[1:], state=begun.state, progress=False)
-    for other in (on_mesh, resumed):
+    again = evaluate(model, AUTOENCODERS, parts[1:], state=begun, progress=False)
+    assert (again.about["batches"], again.about["texts"]) == ("3", "11")
+    assert resumed.about["batches since it was resumed"] == "2"
+    assert evaluate(model, AUTOENCODERS, [], state=again) is again
+    known = evaluate(model, AUTOENCODERS, parts, state=again, target_standard_error=10.0)
+    assert known is again
+    for other in (on_mesh, resumed, again):
         for numbers, others in ((whole.values, other.values), (whole.errors, other.errors)):
             for name in numbers:
                 np.testing.assert_allclose(others[name], numbers[name], rtol=1e-4, atol=1e-6)
     stopped = evaluate(model, AUTOENCODERS, parts, target_standard_error=10.0, progress=False)
     np.testing.assert_allclose(stopped.values["l0/first"], begun.values["l0/first"])
+
+
+def of_other_components():
+    metric = jsm.PerComponent(jsm.ReconstructionScore(2), NAMES[::-1])
+    return Evaluation(metric, metric.init())
 
 
 def half(index):
@@ -353,13 +364,16 @@ def test_batches_may_grow_and_hook_points_have_names():
     def named(tokens, intervene):
         return of_equinox()(tokens, lambda x, index: intervene(x, f"block_{index}"))
 
-    component = {"second": Component(dense(1), reads="block_1")}
+    autoencoders = {f"block_{index}": dense(index) for index in (1, 0)}
     parts = list(batches())
-    whole = evaluate(named, component, parts, progress=False)
-    in_another_order = evaluate(named, component, parts[::-1], progress=False)
+    whole = evaluate(named, autoencoders, parts, progress=False)
+    in_another_order = evaluate(named, autoencoders, parts[::-1], progress=False)
+    by_number = evaluate(of_equinox(), AUTOENCODERS, parts, progress=False)
+    for index, name in enumerate(NAMES):
+        assert whole.values[f"l0/block_{index}"] == by_number.values[f"l0/{name}"]
     np.testing.assert_allclose(
-        in_another_order.values["ce_loss_score/second"],
-        whole.values["ce_loss_score/second"],
+        in_another_order.values["ce_loss_score/block_0"],
+        whole.values["ce_loss_score/block_0"],
         rtol=1e-5,
     )
     assert (whole.about["texts"], whole.about["batches"]) == ("11", "3")
@@ -379,7 +393,7 @@ WRONG = {
     ),
     "too few hook points": (
         lambda: evaluate(of_equinox(), AUTOENCODERS | {"third": dense(0)}, batches()),
-        r"hook points \[0, 1\], and the component 'third' is at 2",
+        r"for hook points \[0, 1\], and the autoencoders are \['second', 'first', 'third'\]",
     ),
     "what is written comes first": (
         lambda: evaluate(of_equinox(), {"mlp": Component(dense(0), reads=1, writes=0)}, batches()),
@@ -397,7 +411,15 @@ WRONG = {
     "no hook point": (lambda: Component(dense(0), reads=True), "reads: expected the number or the"),
     "hook points without a component": (
         lambda: evaluate(of_equinox(), {"first": dense(0)}, batches()),
-        r"the model has 2 hook points, \[0, 1\], and there are 1 autoencoders. Say where",
+        r"for hook points \[0, 1\], and the autoencoders are \['first'\]",
+    ),
+    "a hook point that is not there": (
+        lambda: evaluate(of_equinox(), {"a": Component(dense(0), reads=7)}, batches()),
+        r"'a' is at 7, and the model calls intervene for hook points \[0, 1\]",
+    ),
+    "another result": (
+        lambda: evaluate(of_equinox(), AUTOENCODERS, batches(), state=of_other_components()),
+        r"it is of the components \('first', 'second'\), and the autoencoders are",
     ),
     "no codes": (
         lambda: evaluate(of_equinox(), {"a": Component(lambda x: x, reads=0)}, batches()),

@@ -77,8 +77,9 @@ def test_values_have_the_names_of_their_metrics_and_components(result):
 
 def test_the_table_has_a_row_for_each_result_and_a_column_for_each_component(result):
     lines = str(result).splitlines()
-    assert lines[0].split() == [*NAMES, "mean"]
-    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split() == [*NAMES, "mean", "all"]
+    ends = {lines[0].index(name) + len(name) for name in ("mean", "all")}
+    assert {len(line) for line in lines} == ends
     rows = [line.split()[0] for line in lines[1:]]
     assert rows == [
         *("l0", "dead/1", "dead/2", "ce_loss/source", "ce_loss/with_reconstruction"),

@@ -216,6 +216,10 @@ def test_runs_of_an_evaluation_are_labelled():
     np.testing.assert_allclose(ax.lines[0].get_xydata(), [[20, 0.8], [40, 0.9]])
     ax = drawn(plot.pareto(evaluation(l0=[20, 40], ce_loss_score=[0.8, 0.9]), series=["a", "a"]))
     assert not ax.texts
+    result = evaluation(l0=[20, 40], explained_variance=[0.6, 0.7])
+    ax = drawn(plot.pareto(result, "explained_variance"))
+    assert ax.get_ylabel() == "explained_variance (bars: 95%)"
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), [[20, 0.6], [40, 0.7]])
     with pytest.raises(ValueError, match=r"has no 'ce_loss_score/one'\. It has l0/one, l0/two"):
         plot.pareto(evaluation(l0=[20, 40]))
 

@@ -1,34 +1,37 @@
 """What a reader should know about a run."""
 
-import dataclasses
 import datetime
 import platform
 import shlex
 import sys
+from typing import Any
 
 import jax
 import numpy as np
 
 import jax_sae_metrics as jsm
 
+_COUNTS = ("batches", "texts", "tokens")
 
-@dataclasses.dataclass
+
 class Seen:
-    """How much was measured."""
+    """How much was measured, with what an earlier evaluation measured."""
 
-    batches: int = 0
-    texts: int = 0
-    tokens: int = 0
+    def __init__(self, before: Any = None) -> None:
+        about = getattr(before, "about", {})
+        self._counts = {name: int(about.get(name, "0").replace(",", "")) for name in _COUNTS}
+        # A bare state does not say how much it is of.
+        self._is_all = before is None or all(name in about for name in _COUNTS)
 
     def add(self, mask: np.ndarray) -> None:
         """Count a batch, without what is masked out."""
-        self.batches += 1
-        self.texts += int(mask.any(1).sum())
-        self.tokens += int(mask.sum())
+        for name, count in zip(_COUNTS, (1, mask.any(1).sum(), mask.sum()), strict=True):
+            self._counts[name] += int(count)
 
     def about(self) -> dict[str, str]:
         """The counts as texts."""
-        return {name: f"{count:,}" for name, count in dataclasses.asdict(self).items()}
+        when = "" if self._is_all else " since it was resumed"
+        return {f"{name}{when}": f"{count:,}" for name, count in self._counts.items()}
 
 
 def about_this_run() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Where in a model an autoencoder or a transcoder stands."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -62,8 +62,8 @@ class Component(eqx.Module):
                 )
 
 
-def components_of(autoencoders: Any) -> collections.OrderedDict[str, Component]:
-    """Each with its place: a plain function stands at the hook point of its position."""
+def check_autoencoders(autoencoders: Any) -> None:
+    """Raise unless they are functions by name."""
     if not isinstance(autoencoders, Mapping) or not autoencoders:
         raise ValueError(
             "autoencoders: expected a dictionary of functions by the name of their component, got "
@@ -71,8 +71,32 @@ def components_of(autoencoders: Any) -> collections.OrderedDict[str, Component]:
         )
     for name in autoencoders:
         check_name("autoencoders", name)
+
+
+def components_of(
+    autoencoders: Mapping[str, Any], hook_points: list[HookPoint]
+) -> collections.OrderedDict[str, Component]:
+    """Each with its place: a plain function stands at the hook point of its name, or position."""
     # `jit` would sort the names of a plain dictionary.
     return collections.OrderedDict(
-        (name, one if isinstance(one, Component) else Component(one, position))
-        for position, (name, one) in enumerate(autoencoders.items())
+        (name, one if isinstance(one, Component) else Component(one, place))
+        for place, (name, one) in zip(
+            _places(autoencoders, hook_points), autoencoders.items(), strict=True
+        )
+    )
+
+
+def _places(autoencoders: Mapping[str, Any], hook_points: list[HookPoint]) -> Iterable[HookPoint]:
+    """Where plain functions stand; raise if that is not clear."""
+    if all(isinstance(one, Component) for one in autoencoders.values()):
+        return range(len(autoencoders))
+    if all(name in hook_points for name in autoencoders):
+        return autoencoders
+    if {*hook_points} == {*range(len(autoencoders))}:
+        return range(len(autoencoders))
+    raise ValueError(
+        f"autoencoders: the model calls intervene for hook points {hook_points}, and the "
+        f"autoencoders are {[*autoencoders]}. Number the hook points from 0, in the order of the "
+        "autoencoders, or give them the same names, or say where each one is: "
+        "Component(autoencode, reads=...)."
     )

@@ -2,21 +2,22 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from .._configuration import check_size
 from .about import Seen, about_this_run
 from .codes import num_learned_features
-from .component import Component, HookPoint, components_of
+from .component import Component, HookPoint, check_autoencoders, components_of
 from .passes import Model, coded, recorded
+from .places import MEAN
 from .result import Evaluation
 from .step import Measurement
 
@@ -49,13 +50,13 @@ def evaluate(
     - `model`: a function `model(tokens, intervene) -> logits`, `[batch, sequence, vocabulary]`. It
         calls `intervene(activations, hook_point)` at each hook point, with activations
         `[batch, sequence, input_feature]` and the number 0, 1, ... or the name of the hook point,
-        and goes on with what that returns. Arrays of an Equinox module or a `jax.tree_util.Partial`
-        are arguments of the step; those that a plain function closes over become constants of it.
-        All are JAX arrays.
-    - `autoencoders`: a function for each component, by name, one for each hook point in order. It
-        takes activations and returns `(codes, decoded)`; codes are dense, `TopKActivations` or
-        `SparseActivations`. A `Component` says where it is instead: some hook points may have none,
-        several autoencoders may stand at one, and a transcoder reads one and writes another.
+        and goes on with what that returns. Arrays of an Equinox or Flax nnx module, or of a
+        `jax.tree_util.Partial`, are arguments of the step; those that a plain function closes over
+        become constants of it. All are JAX arrays.
+    - `autoencoders`: a function for each component, by name: one for each hook point in order, or
+        by the names of hook points. It takes activations and returns `(codes, decoded)`; codes are
+        dense, `TopKActivations` or `SparseActivations`. A `Component` says where it is instead:
+        several may stand at one hook point, and a transcoder reads one and writes another.
     - `batches`: integer tokens `[batch, sequence]`, or pairs of them and a boolean mask of the same
         shape, False for padding and for tokens that should not count. A batch with fewer texts than
         one before is filled up with masked ones, so that nothing is compiled twice.
@@ -66,8 +67,9 @@ def evaluate(
     - `max_batches`: after how many batches to stop.
     - `target_standard_error`: stop when the score `ce_loss_score` of every component is known to
         this standard error.
-    - `mesh`: split batches over the first axis of this mesh.
-    - `state`: `result.state` of an evaluation to go on with.
+    - `mesh`: split batches over the first axis of this mesh, as one with automatic axes.
+    - `state`: the result of an evaluation to go on with, whose components are compared with these,
+        or the `state` of one.
     - `progress`: whether to show a bar with the score so far, if tqdm is installed.
 
     **Returns:** an `Evaluation`, with `values` and `errors` by names such as
@@ -75,8 +77,9 @@ def evaluate(
 
     **Raises:** `TypeError` for tokens that are no integers or a mask that is not boolean;
     `ValueError` for no autoencoders, a wrong name, no batches, a model that does not call
-    `intervene` once for each hook point, plain functions that are not as many as the hook points,
-    autoencoders of different sizes, or two of them that write one hook point `together`.
+    `intervene` once for each hook point, plain functions that are not those of its hook points,
+    autoencoders of different sizes, two of them that write one hook point `together`, or an earlier
+    result of other components.
 
     !!! Example
 
@@ -93,40 +96,66 @@ def evaluate(
         >>> print(f"{result.values['l0/embedding']:.0f}")
         8
     """
-    components = components_of(autoencoders)
-    if together:
-        _check_one_each(components)
+    check_autoencoders(autoencoders)
     if max_batches is not None:
         check_size("max_batches", max_batches)
+    before = state if isinstance(state, Evaluation) else None
+    if before is not None:
+        _check_same_components(before, tuple(autoencoders))
+        if _is_known(before.metric, before.state, target_standard_error):
+            return before
     step = eqx.filter_jit(Measurement.update)
     measurement: Measurement | None = None
     bar = _bar(batches, max_batches, progress)
-    num_texts, seen = 0, Seen()
+    num_texts, seen = 0, Seen(state)
     for batch in itertools.islice(bar, max_batches):
         tokens, mask = _checked(batch)
         num_texts = max(num_texts, _rounded_up(len(tokens), mesh))
         seen.add(mask)
         placed = _placed(*_filled(tokens, mask, num_texts), mesh)
         if measurement is None:
-            sizes = _sizes(model, components, autoencoders, placed[0])
+            components = components_of(autoencoders, _hook_points(model, placed[0]))
+            if together:
+                _check_one_each(components)
+            sizes = _sizes(model, components, placed[0])
             names = tuple(components)
             measurement = Measurement.of(names, *sizes, clusters, mean_ablation, together)
+            earlier = state if before is None else before.state
             empty = measurement.metric.init()
-            state = empty if state is None else measurement.metric.merge(empty, state)
+            state = empty if earlier is None else measurement.metric.merge(empty, earlier)
         state = step(measurement, state, model, components, *placed)
-        if _shows(bar) or target_standard_error is not None:
-            score = measurement.metric["ce_loss_score"]
-            of_score = state["ce_loss_score"]
-            errors = [float(e) for n, e in score.standard_error(of_score).items() if n != "mean"]
-            if _shows(bar):
-                mean = float(score.compute(of_score)["mean"])
-                bar.set_postfix_str(f"score {mean:.4f} ± {max(errors):.4f}")
-            if target_standard_error is not None and max(errors) <= target_standard_error:
-                break
+        if _shows(bar):
+            score, error = _score(measurement.metric, state)
+            bar.set_postfix_str(f"score {score:.4f} ± {error:.4f}")
+        if _is_known(measurement.metric, state, target_standard_error):
+            break
     if measurement is None:
+        if before is not None:
+            return before
         raise ValueError("batches: expected at least one batch of tokens, got none.")
     about = {"errors are over": "texts" if clusters == "prompts" else "tokens"}
     return Evaluation(measurement.metric, state, about | seen.about() | about_this_run())
+
+
+def _check_same_components(before: Evaluation, names: tuple[str, ...]) -> None:
+    if before.names != names:
+        raise ValueError(
+            f"state: it is of the components {before.names}, and the autoencoders are {names}."
+        )
+
+
+def _score(metric: Any, state: Any) -> tuple[float, float]:
+    """The mean score of the components, and the largest of their standard errors."""
+    of_score, state = metric["ce_loss_score"], state["ce_loss_score"]
+    errors = of_score.standard_error(state)
+    return float(of_score.compute(state)[MEAN]), max(
+        float(error) for name, error in errors.items() if name != MEAN
+    )
+
+
+def _is_known(metric: Any, state: Any, target_standard_error: float | None) -> bool:
+    """Whether the score of every component is known to the error that is wanted."""
+    return target_standard_error is not None and _score(metric, state)[1] <= target_standard_error
 
 
 def _checked(batch: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -161,6 +190,8 @@ def _rounded_up(num_texts: int, mesh: Mesh | None) -> int:
 def _placed(tokens: np.ndarray, mask: np.ndarray, mesh: Mesh | None) -> tuple[Array, Array]:
     if mesh is None:
         return jnp.asarray(tokens), jnp.asarray(mask)
+    # The model need not say how its arrays are sharded, as it would have to with explicit axes.
+    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * mesh.devices.ndim)
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     return jax.device_put(tokens, sharding), jax.device_put(mask, sharding)
 
@@ -176,38 +207,40 @@ def _check_one_each(components: Mapping[str, Component]) -> None:
             )
 
 
-def _check_positions(autoencoders: Mapping[str, Any], hook_points: list[HookPoint]) -> None:
-    """Raise if it is not clear where functions stand that do not say so."""
-    says = [isinstance(one, Component) for one in autoencoders.values()]
-    if not all(says) and len(hook_points) != len(autoencoders):
-        raise ValueError(
-            f"autoencoders: the model has {len(hook_points)} hook points, {hook_points}, and there "
-            f"are {len(autoencoders)} autoencoders. Say where each one is: Component(autoencode, "
-            "reads=...)."
-        )
+def _hook_points(model: Model, tokens: Array) -> list[HookPoint]:
+    """The hook points of the model, in its order."""
+    seen: list[HookPoint] = []
+
+    def record(activations: Array, hook_point: HookPoint) -> Array:
+        seen.append(hook_point)
+        return activations
+
+    with _naming_numpy_weights():
+        eqx.filter_eval_shape(lambda model, tokens: model(tokens, record), model, tokens)
+    return seen
 
 
-def _sizes(
-    model: Model,
-    components: Mapping[str, Component],
-    autoencoders: Mapping[str, Any],
-    tokens: Array,
-) -> tuple[int, int]:
-    """The numbers of learned and of input features, which all autoencoders share."""
-
-    def probe(model: Model, components: Mapping[str, Component], tokens: Array) -> Any:
-        _, activations = recorded(model, tokens, components)
-        _check_positions(autoencoders, list(activations))
-        return [coded(component, activations) for component in components.values()]
-
+@contextlib.contextmanager
+def _naming_numpy_weights() -> Iterator[None]:
     try:
-        found = eqx.filter_eval_shape(probe, model, components, tokens)
+        yield
     except jax.errors.TracerArrayConversionError as error:
         error.add_note(
             "Where weights of the model or of an autoencoder are NumPy arrays, make them JAX "
             "arrays: jax.tree.map(jnp.asarray, weights)."
         )
         raise
+
+
+def _sizes(model: Model, components: Mapping[str, Component], tokens: Array) -> tuple[int, int]:
+    """The numbers of learned and of input features, which all autoencoders share."""
+
+    def probe(model: Model, components: Mapping[str, Component], tokens: Array) -> Any:
+        _, activations = recorded(model, tokens, components)
+        return [coded(component, activations) for component in components.values()]
+
+    with _naming_numpy_weights():
+        found = eqx.filter_eval_shape(probe, model, components, tokens)
     sizes = {(num_learned_features(codes), decoded.shape[-1]) for codes, decoded in found}
     if len(sizes) > 1:
         raise ValueError(

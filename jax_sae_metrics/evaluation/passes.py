@@ -45,9 +45,8 @@ def _check_place(name: str, component: Component, seen: list[HookPoint]) -> None
     for hook_point in (component.reads, component.writes):
         if hook_point not in seen:
             raise ValueError(
-                f"model: it called intervene for hook points {seen}, and the component {name!r} is "
-                f"at {hook_point!r}. Number the hook points from 0, in the order of the "
-                "autoencoders, or say where each one is: Component(autoencode, reads=...)."
+                f"autoencoders: {name!r} is at {hook_point!r}, and the model calls intervene for "
+                f"hook points {seen}."
             )
     if seen.index(component.reads) > seen.index(component.writes):
         raise ValueError(

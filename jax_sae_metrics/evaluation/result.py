@@ -15,7 +15,7 @@ from .places import MEAN, Place, component_names, places, with_names, without_na
 from .saved import load, save
 from .table import Table, shown
 
-_ERROR = "/standard_error"
+_ERROR, _ALL = "/standard_error", "all"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -238,16 +238,15 @@ class Evaluation:
         return Table([*pairs], rows)
 
     def _table(self, between: str = " ± ") -> Table:
-        """A row for each result, with a cell for each component and for their mean."""
+        """A row for each result, with a cell for each component, for their mean, or for all."""
         rows: dict[str, dict[str, str]] = {}
         for name, value in self.values.items():
             result, component = self._places[name]
             cell = shown(value, self.errors.get(name), between)
-            rows.setdefault(result, {})[component or MEAN] = cell
+            rows.setdefault(result, {})[component or _ALL] = cell
+        columns = [*self.names]
         # The mean of one component is its value.
-        has_mean = len(self.names) != 1 or not all(
-            self.names[0] in cells for cells in rows.values()
-        )
-        columns = [*self.names, MEAN] if has_mean else [*self.names]
+        columns += [MEAN] if len(self.names) > 1 else []
+        columns += [_ALL] if any(_ALL in cells for cells in rows.values()) else []
         cells = {result: [of.get(name, "") for name in columns] for result, of in rows.items()}
         return Table(columns if self.names else ["value"], cells)

@@ -1,4 +1,9 @@
-"""Figures for papers: needs matplotlib, which `pip install "jax_sae_metrics[plot]"` brings."""
+"""Figures for papers.
+
+Of features: density_histogram, dead_features_over_time, activation_histogram,
+decoder_similarity_histogram. Of codes: l0_histogram. Of what they keep: pareto, loss_bars. `STYLE`
+is the look of all. They need matplotlib, which the extra `plot` brings.
+"""
 
 from . import _needs_matplotlib as _needs_matplotlib
 from .activation_histogram import activation_histogram as activation_histogram

@@ -22,7 +22,7 @@ def pareto(
     series: Sequence[str] | None = None,
     *,
     labels: Sequence[str] | None = None,
-    score_label: str = "loss score",
+    score_label: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw runs as points, by their L0 and a score, with error bars of 1.96 standard errors.
@@ -34,11 +34,12 @@ def pareto(
     **Arguments:**
 
     - `l0`: active features per vector, `[run]`; or an `Evaluation`, whose components are the runs.
-    - `score`: what is gained by them, `[run]`. An `Evaluation` brings it, the errors and labels.
+    - `score`: what is gained by them, `[run]`; of an `Evaluation`, the name of a result, such as
+        `"explained_variance"`, by default `"ce_loss_score"`. It brings the errors and the labels.
     - `l0_errors`, `score_errors`: standard errors, `[run]`; none are drawn without them.
     - `series`: for each run, the name of what it belongs to.
     - `labels`: for each run, what is written beside it.
-    - `score_label`: what the score is.
+    - `score_label`: what the score is, by default `"loss score"`, or the name of the result.
     - `ax`: the axes to draw on; by default those of a new figure.
 
     **Returns:** the axes.
@@ -55,7 +56,8 @@ def pareto(
     """
     if is_evaluation(l0):
         labels = l0.names if labels is None and series is None else labels
-        score, score_errors = of_components(l0, "ce_loss_score")
+        score_label = score if score is not None and score_label is None else score_label
+        score, score_errors = of_components(l0, "ce_loss_score" if score is None else score)
         l0, l0_errors = of_components(l0, "l0")
     x = numbers("l0", l0, "run")
     if x.min() <= 0:
@@ -94,7 +96,7 @@ def pareto(
         if series is not None:
             ax.legend(loc="best")
         ax.set_xlabel(_labelled("L0, active features per vector", x_bars))
-        ax.set_ylabel(_labelled(shown(score_label), y_bars))
+        ax.set_ylabel(_labelled(shown(score_label or "loss score"), y_bars))
     return ax
 
 
