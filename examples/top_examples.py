@@ -71,14 +71,13 @@ def find_examples(
 
 
 def in_context(text: Text, position: int) -> str:
-    """The text around a byte, which is marked, with all signs visible."""
-    start = max(0, position - BEFORE)
-    parts = text[start:position], text[position : position + 1], text[position + 1 :][:AFTER]
+    """The text around a byte, which is marked."""
+    parts = text[max(0, position - BEFORE) : position], text[position], text[position + 1 :][:AFTER]
     before, marked, after = (visible(np.asarray(part).tobytes()) for part in parts)
-    return f"{before}«{marked}»{after}"
+    return f"{before[-BEFORE:]:>{BEFORE}}«{marked}»{after[:AFTER]}"
 
 
 def visible(part: bytes) -> str:
-    """The text of some bytes, with escapes for what has no sign of its own."""
-    text = part.decode("ascii", "backslashreplace")
+    """The text of some bytes on one line, with escapes for what has no sign of its own."""
+    text = part.decode("ascii", "backslashreplace").replace("\n", "⏎")
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

@@ -1,0 +1,410 @@
+"""Compare four architectures of sparse autoencoders at three sparsities each, on the same tokens.
+
+1. A byte-level transformer is trained, as in `train_sae.py`.
+2. Twelve autoencoders learn to reconstruct the residual stream after its middle block, side by side
+   in one jitted step. They are the twelve components of its metrics. Architectures:
+   - ReLU, with an L1 penalty on its activations;
+   - TopK, the k largest activations of each byte (Gao et al., 2024, arXiv:2406.04093);
+   - BatchTopK, the k times n largest of a batch of n bytes; when it is evaluated, those above one
+     threshold (Bussmann et al., 2024, arXiv:2412.06410);
+   - JumpReLU, those above a threshold that each feature learns, with an L0 penalty (Rajamanoharan
+     et al., 2024, arXiv:2407.14435).
+3. All are evaluated at one hook point, on the same held-out text. Their differences are paired, and
+   known better than the numbers that they are the differences of.
+
+It shows how to compare, and not which architecture wins: the transformer is small, training is
+short, and nothing was tuned but what the constants below say. Run it with
+
+    python examples/pareto.py            # about MINUTES minutes on two CPU cores
+    python examples/pareto.py --quick    # a smoke test: all of it in miniature
+
+It prints two tables, and writes numbers, a picture and a report to `results/pareto`.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from tqdm import tqdm
+
+import jax_sae_metrics as jsm
+from byte_transformer import (
+    STEPS_PER_REPORT,
+    Text,
+    TransformerConfig,
+    held_out_positions,
+    read_corpus,
+    sample_tokens,
+    train_transformer,
+    warmup_cosine,
+)
+from jax_sae_metrics import plot
+from jax_sae_metrics.evaluation import Component, Evaluation, evaluate
+from sparse_autoencoder import (
+    InModel,
+    Learned,
+    Residual,
+    Source,
+    SparseAutoencoder,
+    with_unit_decoder,
+)
+
+SPARSITIES = (8, 16, 32)  # wanted numbers of active features
+HOOK_POINT = 1  # after the middle one of three blocks
+KERNEL_WIDTH = 0.1  # of JumpReLU, in which its threshold has a derivative
+FIRST_THRESHOLD = 0.1
+FIRST_COEFFICIENTS = {"ReLU": 1e-2, "JumpReLU": 1e-3}  # of the penalties
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on, except its text."""
+
+    seed: int = 0
+    transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
+    num_learned_features: int = 512
+    steps: int = 1500
+    learning_rate: float = 3e-3
+    dead_after_tokens: int = 100_000
+    num_validation_batches: int = 40
+
+
+QUICK = Config(
+    transformer=TransformerConfig(steps=60),
+    num_learned_features=64,
+    steps=60,
+    dead_after_tokens=5_000,
+    num_validation_batches=2,
+)
+
+
+class Autoencoder(eqx.Module):
+    """An autoencoder of any architecture, or one per component: then with a component axis."""
+
+    sae: SparseAutoencoder
+    log_threshold: Float[Array, "*component learned_feature"]  # of JumpReLU
+    log_coefficient: Float[Array, "*component"]  # of the penalty, of ReLU and JumpReLU
+
+
+# What an architecture makes of pre-activations, given the wanted number of active features: learned
+# activations, and a penalty.
+Activate = Callable[[Autoencoder, Learned, Int[Array, ""]], tuple[Learned, Float[Array, ""]]]
+
+
+def relu(one: Autoencoder, inputs: Learned, k: Int[Array, ""]) -> tuple[Learned, Float[Array, ""]]:
+    """All positive ones; the penalty is L1."""
+    learned = jax.nn.relu(inputs)
+    return learned, penalty(one, jsm.l1_absolute_loss(learned), learned, k)
+
+
+def top_k(one: Autoencoder, inputs: Learned, k: Int[Array, ""]) -> tuple[Learned, Float[Array, ""]]:
+    """The k largest of each byte, if they are positive."""
+    largest, _ = jax.lax.top_k(inputs, max(SPARSITIES))
+    return above(inputs, jnp.take(largest, k - 1, axis=-1)[..., None]), jnp.zeros(())
+
+
+def batch_top_k(
+    one: Autoencoder, inputs: Learned, k: Int[Array, ""]
+) -> tuple[Learned, Float[Array, ""]]:
+    """The k times n largest of n bytes, if they are positive."""
+    return above(inputs, batch_threshold(inputs, k)), jnp.zeros(())
+
+
+def jump_relu(
+    one: Autoencoder, inputs: Learned, k: Int[Array, ""]
+) -> tuple[Learned, Float[Array, ""]]:
+    """Those above the feature's threshold; the penalty is L0."""
+    threshold = jnp.exp(one.log_threshold)
+    # The pseudo-derivative of a step by its threshold is that of a rectangle kernel. What is added
+    # is zero, and has this derivative.
+    is_near = jnp.abs(inputs - threshold) < KERNEL_WIDTH / 2
+    derivative = -jnp.where(is_near, 1 / KERNEL_WIDTH, 0)
+    active = (inputs > threshold) + derivative * (threshold - jax.lax.stop_gradient(threshold))
+    learned = jax.nn.relu(inputs) * active
+    return learned, penalty(one, jnp.sum(active, axis=-1), learned, k)
+
+
+ARCHITECTURES: dict[str, Activate] = {
+    "ReLU": relu,
+    "TopK": top_k,
+    "BatchTopK": batch_top_k,
+    "JumpReLU": jump_relu,
+}
+# BatchTopK is evaluated as a JumpReLU with one threshold for all features.
+EVALUATED = ARCHITECTURES | {"BatchTopK": jump_relu}
+
+
+def above(inputs: Learned, threshold: Array) -> Learned:
+    """What is at or above a threshold, and positive."""
+    return jnp.where(inputs >= threshold, jax.nn.relu(inputs), 0)
+
+
+def batch_threshold(inputs: Learned, k: Int[Array, ""]) -> Float[Array, ""]:
+    """The threshold that k activations per byte are above, by bisection: faster than a sort."""
+    positive = jax.lax.stop_gradient(jax.nn.relu(inputs))
+    num_wanted = k * (inputs.size // inputs.shape[-1])
+
+    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = (low + high) / 2
+        is_too_low = jnp.sum(positive >= middle) > num_wanted
+        return jnp.where(is_too_low, middle, low), jnp.where(is_too_low, high, middle)
+
+    return jax.lax.fori_loop(0, 20, halve, (jnp.zeros(()), jnp.max(positive)))[1]
+
+
+def penalty(
+    one: Autoencoder, of_each: Array, learned: Learned, k: Int[Array, ""]
+) -> Float[Array, ""]:
+    """A penalty whose coefficient rises while more than k features are active, and else falls.
+
+    The coefficient is a parameter. The gradient of the second term moves it, and it alone.
+    """
+    l0 = jnp.mean(jnp.sum(learned > 0, axis=-1))
+    coefficient = jax.lax.stop_gradient(jnp.exp(one.log_coefficient))
+    return coefficient * jnp.mean(of_each) + one.log_coefficient * jnp.log(k / jnp.maximum(l0, 0.1))
+
+
+NAMES = [f"{architecture}_{k}" for architecture in ARCHITECTURES for k in SPARSITIES]
+
+
+def group(index: int) -> slice:
+    """Where the components of one architecture are."""
+    return slice(index * len(SPARSITIES), (index + 1) * len(SPARSITIES))
+
+
+def new_autoencoders(config: Config, source: Source, key: PRNGKeyArray) -> Autoencoder:
+    """One for each architecture and sparsity. All begin with the same weights."""
+    sae = SparseAutoencoder(source.mean[HOOK_POINT], config.num_learned_features, key)
+    first = [FIRST_COEFFICIENTS.get(name, 1.0) for name in ARCHITECTURES for _ in SPARSITIES]
+    thresholds = jnp.full((len(NAMES), config.num_learned_features), jnp.log(FIRST_THRESHOLD))
+    saes = jax.tree.map(lambda array: jnp.stack([array] * len(NAMES)), sae)
+    return Autoencoder(saes, thresholds, jnp.log(jnp.array(first)))
+
+
+def autoencode(
+    autoencoders: Autoencoder, source: Float[Array, "batch sequence d_model"]
+) -> tuple[Array, Array, Float[Array, " component"]]:
+    """The learned and the decoded activations of all components, and their penalties."""
+    saes, all_learned, penalties = autoencoders.sae, [], []
+    inputs = jax.vmap(SparseAutoencoder.pre_activations, (0, None), -2)(saes, source)
+    for index, activate in enumerate(ARCHITECTURES.values()):
+        at = group(index)
+        of_group = jax.tree.map(lambda array, at=at: array[at], autoencoders)
+        learned, penalty = jax.vmap(activate, (0, -2, 0), (-2, 0))(
+            of_group, inputs[..., at, :], jnp.array(SPARSITIES)
+        )
+        all_learned.append(learned)
+        penalties.append(penalty)
+    learned = jnp.concatenate(all_learned, axis=-2)
+    decoded = jax.vmap(SparseAutoencoder.decode, (0, -2), -2)(saes, learned)
+    return learned, decoded, jnp.concatenate(penalties)
+
+
+def train(config: Config, source: Source, text: Text, key: PRNGKeyArray) -> Autoencoder:
+    """Train all autoencoders at once, on the same activations."""
+    sae_key, data_key = jax.random.split(key)
+    shape = config.transformer
+    optimizer = optax.adam(warmup_cosine(config.learning_rate, config.steps))
+    metrics = jsm.training_metrics(
+        config.num_learned_features,
+        shape.d_model,
+        num_components=len(NAMES),
+        dead_after_tokens=config.dead_after_tokens,
+    )
+
+    def loss_fn(autoencoders: Autoencoder, source: Residual) -> tuple[Float[Array, ""], Any]:
+        learned, decoded, penalties = autoencode(autoencoders, source)
+        source = source[..., None, :]  # the same for all components
+        losses = jsm.l2_reconstruction_loss(jnp.broadcast_to(source, decoded.shape), decoded)
+        observation = metrics.observe(
+            source_activations=source, learned_activations=learned, decoded_activations=decoded
+        )
+        return jnp.sum(jnp.mean(losses, axis=(0, 1)) + penalties), observation
+
+    @partial(jax.jit, donate_argnums=(0, 1, 2))
+    def train_step(
+        autoencoders: Autoencoder,
+        opt_state: optax.OptState,
+        metric_state: Any,
+        source: Source,
+        text: Text,
+        key: PRNGKeyArray,
+    ) -> tuple[Autoencoder, optax.OptState, Any]:
+        tokens = sample_tokens(text, shape.batch_size, shape.context_length, key)
+        activations = source.activations(tokens)[..., HOOK_POINT, :]
+        gradients, observation = jax.grad(loss_fn, has_aux=True)(autoencoders, activations)
+        updates, opt_state = optimizer.update(gradients, opt_state)
+        autoencoders = optax.apply_updates(autoencoders, updates)
+        saes = with_unit_decoder(autoencoders.sae)
+        autoencoders = eqx.tree_at(lambda every: every.sae, autoencoders, saes)
+        return autoencoders, opt_state, metrics.accumulate(metric_state, observation)
+
+    autoencoders = new_autoencoders(config, source, sae_key)
+    opt_state, metric_state = optimizer.init(autoencoders), metrics.init()
+    progress = tqdm(range(config.steps), desc="Autoencoders", unit="step")
+    for step in progress:
+        step_key = jax.random.fold_in(data_key, step)
+        autoencoders, opt_state, metric_state = train_step(
+            autoencoders, opt_state, metric_state, source, text, step_key
+        )
+        if (step + 1) % STEPS_PER_REPORT == 0:
+            values = metrics.compute(metric_state)
+            fewest, most = values["l0"].min(), values["l0"].max()
+            num_dead = values["dead_features"].max()
+            progress.set_postfix(l0=f"{fewest:.1f} to {most:.1f}", dead=f"0 to {num_dead}")
+            metric_state = metrics.reset(metric_state)
+    return autoencoders
+
+
+@jax.jit
+def with_batch_thresholds(
+    autoencoders: Autoencoder, source: Source, batches: Int[Array, "step batch sequence"]
+) -> Autoencoder:
+    """The same, with the mean of the thresholds that BatchTopK had in some batches."""
+    at = group(list(ARCHITECTURES).index("BatchTopK"))
+    saes = jax.tree.map(lambda array: array[at], autoencoders.sae)
+
+    def thresholds(tokens: Int[Array, "batch sequence"]) -> Float[Array, " k"]:
+        activations = source.activations(tokens)[..., HOOK_POINT, :]
+        inputs = jax.vmap(SparseAutoencoder.pre_activations, (0, None))(saes, activations)
+        return jax.vmap(batch_threshold)(inputs, jnp.array(SPARSITIES))
+
+    logs = jnp.log(jnp.mean(jax.lax.map(thresholds, batches), axis=0))
+    return eqx.tree_at(
+        lambda every: every.log_threshold,
+        autoencoders,
+        autoencoders.log_threshold.at[at].set(logs[:, None]),
+    )
+
+
+def components(autoencoders: Autoencoder, source: Source) -> dict[str, Component]:
+    """The autoencoders by their names, all at one hook point."""
+
+    def autoencode_one(
+        activate: Activate, one: Autoencoder, k: Int[Array, ""], source: Residual
+    ) -> tuple[Learned, Residual]:
+        learned, _ = activate(one, one.sae.pre_activations(source), k)
+        return learned, one.sae.decode(learned)
+
+    found = {}
+    for index, name in enumerate(NAMES):
+        architecture, k = name.split("_")
+        one = jax.tree.map(lambda array, index=index: array[index], autoencoders)
+        function = Partial(partial(autoencode_one, EVALUATED[architecture]), one, jnp.array(int(k)))
+        found[name] = Component(InModel(function, source.scale[HOOK_POINT]), reads=HOOK_POINT)
+    return found
+
+
+SHOWN = ("l0", "explained_variance", "ce_loss_score")
+
+
+def show(result: Evaluation, differences: dict[str, Any]) -> None:
+    """Print the results, and their differences at the same sparsity."""
+
+    def line(name: str, cells: list[str]) -> str:
+        return f"{name:24}" + "".join(f"{cell:>22}" for cell in cells)
+
+    print(line("", [*SHOWN]))
+    for name in result.names:
+        keys = [f"{shown}/{name}" for shown in SHOWN]
+        print(line(name, [f"{result.values[key]:.4f} ± {result.errors[key]:.4f}" for key in keys]))
+    print("\nDifferences, with the errors of paired differences:")
+    for name, difference in differences.items():
+        cells = (difference[shown] for shown in SHOWN)
+        print(line(name, [f"{value:+.4f} ± {error:.4f}" for value, error in cells]))
+
+
+def differences_from_relu(result: Evaluation) -> dict[str, dict[str, tuple[float, float]]]:
+    """Each architecture minus ReLU, where both were to have the same number of active features."""
+    return {
+        f"{architecture}_{k} - ReLU_{k}": result.difference(f"{architecture}_{k}", f"ReLU_{k}")
+        for k in SPARSITIES
+        for architecture in ARCHITECTURES
+        if architecture != "ReLU"
+    }
+
+
+def draw(result: Evaluation) -> Any:
+    """The score of each autoencoder by its sparsity; return the figure."""
+
+    def of_each(numbers: dict[str, float], name: str) -> list[float]:
+        return [numbers[f"{name}/{component}"] for component in result.names]
+
+    ax = plot.pareto(
+        of_each(result.values, "l0"),
+        of_each(result.values, "ce_loss_score"),
+        of_each(result.errors, "l0"),
+        of_each(result.errors, "ce_loss_score"),
+        series=[name.split("_")[0] for name in result.names],
+    )
+    return ax.figure
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Compare architectures of autoencoders.")
+    add = parser.add_argument
+    add("--corpus", type=Path, help="text file, or folder of them (default: standard library)")
+    add("--quick", action="store_true", help="a smoke test: few steps, poor results")
+    add("--seed", type=int, default=Config.seed)
+    add("--output", type=Path, help="folder for the results (default: results/pareto)")
+    arguments = parser.parse_args()
+    if arguments.output is None:
+        arguments.output = Path("results/pareto-quick" if arguments.quick else "results/pareto")
+    return arguments
+
+
+def main() -> None:
+    """Train the transformer, train the autoencoders, evaluate, show."""
+    arguments = parse_arguments()
+    config = dataclasses.replace(QUICK if arguments.quick else Config(), seed=arguments.seed)
+    keys = jax.random.split(jax.random.key(config.seed), 5)
+    shape = config.transformer
+
+    train_text, held_out_text = read_corpus(arguments.corpus)
+    print(f"{train_text.size:,} bytes of text to train on, {held_out_text.size:,} held out")
+    transformer = train_transformer(shape, train_text, keys[0])
+    scale_tokens = sample_tokens(train_text, 256, shape.context_length, keys[1])
+    source = jax.jit(Source)(transformer, scale_tokens)
+    autoencoders = train(config, source, train_text, keys[2])
+    some = sample_tokens(train_text, 50 * shape.batch_size, shape.context_length, keys[3])
+    batches = some.reshape(50, shape.batch_size, shape.context_length)
+    autoencoders = with_batch_thresholds(autoencoders, source, batches)
+
+    positions = held_out_positions(held_out_text, shape, 32, config.num_validation_batches, keys[4])
+    windows = [held_out_text[each] for each in positions]
+    result = evaluate(transformer, components(autoencoders, source), windows)
+    result.about["seed"] = str(config.seed)
+    differences = differences_from_relu(result)
+    show(result, differences)
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    result.save(arguments.output / "states.npz")
+    title = "Four architectures of sparse autoencoders"
+    (arguments.output / "report.html").write_text(result.report(title), encoding="utf-8")
+    draw(result).savefig(arguments.output / "pareto.png")
+    report = {
+        "configuration": dataclasses.asdict(config),
+        "about": result.about,
+        "results": json.loads(result.to_json()),
+        "differences": differences,
+    }
+    (arguments.output / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
+    if arguments.quick:
+        print("\nWith --quick, all models are trained far too little for good results.")
+    print(f"\nNumbers, the picture and report.html are in {arguments.output}.")
+
+
+if __name__ == "__main__":
+    main()
