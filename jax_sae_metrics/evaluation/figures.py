@@ -15,12 +15,13 @@ from .._core import AbstractMetric, MetricCollection
 from .._metric.fidelity import ModelLoss
 from .._metric.sparsity import FeatureDensity, L0Histogram
 from ..plot import STYLE, density_histogram, l0_histogram, loss_bars, pareto
+from ..plot.loss_bars import height_of_bars
 from .places import component_names, without_names
 
 if TYPE_CHECKING:
     from .result import Evaluation
 
-Draw = Callable[[Any], Any]  # on the axes that it is given
+Draw = Callable[[Any], Any]  # on the axes that it is given, or on new ones; returns them
 _L0, _SCORE = "l0", "ce_loss_score"
 
 
@@ -34,7 +35,8 @@ def drawn_together(result: "Evaluation") -> Any:
         )
     with matplotlib.rc_context(STYLE):
         width, height = STYLE["figure.figsize"]
-        figure, axes = plt.subplots(1, len(drawings), figsize=(width * len(drawings), 1.2 * height))
+        height = max(1.2 * height, height_of_bars(len(result.names)))
+        figure, axes = plt.subplots(1, len(drawings), figsize=(width * len(drawings), height))
         for ax, (title, draw) in zip(np.ravel(axes), drawings.items(), strict=True):
             draw(ax)
             ax.set_title(title)
@@ -49,8 +51,7 @@ def figures(result: "Evaluation") -> dict[str, str]:
 def _svg(draw: Draw) -> str:
     file = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": "jax_sae_metrics"}):
-        figure, ax = plt.subplots()
-        draw(ax)
+        figure = draw(None).figure
         figure.savefig(file, format="svg", metadata={"Date": None})
         plt.close(figure)
     text = file.getvalue()
@@ -85,21 +86,21 @@ def _has_seen(metric: AbstractMetric[Any], state: Any) -> bool:
     return all(np.isfinite(value).all() for value in values) and any(map(np.any, values))
 
 
-def _draw_density(metric: Any, state: Any, names: Any, ax: Any) -> None:
-    density_histogram((metric, state), names, ax=ax)
+def _draw_density(metric: Any, state: Any, names: Any, ax: Any) -> Any:
+    return density_histogram((metric, state), names, ax=ax)
 
 
-def _draw_losses(metric: Any, state: Any, names: Any, ax: Any) -> None:
-    loss_bars((metric, state), names=names, ax=ax)
+def _draw_losses(metric: Any, state: Any, names: Any, ax: Any) -> Any:
+    return loss_bars((metric, state), names=names, ax=ax)
 
 
-def _draw_l0(metric: Any, state: Any, names: Any, ax: Any) -> None:
-    l0_histogram((metric, state), metric.bin_edges, names, ax=ax)
+def _draw_l0(metric: Any, state: Any, names: Any, ax: Any) -> Any:
+    return l0_histogram((metric, state), metric.bin_edges, names, ax=ax)
 
 
-def _draw_pareto(result: "Evaluation", ax: Any) -> None:
+def _draw_pareto(result: "Evaluation", ax: Any) -> Any:
     (l0, l0_errors), (score, score_errors) = (_of_components(result, n) for n in (_L0, _SCORE))
-    pareto(l0, score, l0_errors, score_errors, series=result.names, ax=ax)
+    return pareto(l0, score, l0_errors, score_errors, series=result.names, ax=ax)
 
 
 def _has_all(result: "Evaluation", name: str) -> bool:
@@ -114,7 +115,7 @@ def _of_components(result: "Evaluation", name: str) -> tuple[list[float], list[f
     return [result.values[key] for key in keys], [result.errors.get(key, 0.0) for key in keys]
 
 
-_DRAWN: dict[type, tuple[str, Callable[..., None]]] = {
+_DRAWN: dict[type, tuple[str, Callable[..., Any]]] = {
     FeatureDensity: ("Density of features", _draw_density),
     ModelLoss: ("Loss of the model", _draw_losses),
     L0Histogram: ("Active features per vector", _draw_l0),

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 
 from .._configuration import brief
 from .given import numbers
-from .style import drawing_on, looks, plain_log_ticks, shown
+from .style import drawing_on, looks, plain_log_ticks, shown, write_legend
 
 WITHIN_95 = 1.96  # standard errors
+_MOST_BESIDE = 6  # series whose legend finds a place between the points
 
 
 def pareto(
@@ -62,7 +63,8 @@ def pareto(
         raise ValueError(f"series: expected {len(x)} names, one for each run, got {brief(series)}.")
     of_run = np.array([""] * len(x) if series is None else list(map(str, series)))
     with drawing_on(ax) as ax:
-        for look, name in zip(looks(), dict.fromkeys(of_run.tolist()), strict=False):
+        labels = dict.fromkeys(of_run.tolist())
+        for look, name in zip(looks(), labels, strict=False):
             runs = np.flatnonzero(of_run == name)
             runs = runs[np.argsort(x[runs], kind="stable")]
             ax.errorbar(
@@ -78,7 +80,9 @@ def pareto(
             )
         ax.set_xscale("log")
         plain_log_ticks(ax.xaxis, x.min(), x.max())
-        if series is not None:
+        if len(labels) > _MOST_BESIDE:
+            write_legend(ax, len(labels), max(map(len, labels)), loc="upper left")
+        elif series is not None:
             ax.legend(loc="best")
         ax.set_xlabel(_labelled("L0, active features per vector", x_bars))
         ax.set_ylabel(_labelled(shown(score_label), y_bars))
