@@ -13,7 +13,7 @@ from byte_transformer import Positions, Text
 from sparse_autoencoder import Source, SparseAutoencoder, autoencode
 
 NUM_EXAMPLES = 5
-BEFORE, AFTER = 28, 12  # bytes of text around the one that is marked
+BEFORE, AFTER = 25, 10  # bytes of text around the one that is marked
 
 
 class Found(NamedTuple):

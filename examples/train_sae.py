@@ -52,7 +52,7 @@ from sparse_autoencoder import (
     autoencode,
     with_unit_decoder,
 )
-from top_examples import find_examples
+from top_examples import Found, find_examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,8 +172,10 @@ def typical_features(result: Evaluation) -> dict[str, int]:
     }
 
 
-def draw(result: Evaluation, history: list[dict[str, float]], output: Path) -> None:
-    """Pictures of the result and of the training."""
+def draw(
+    result: Evaluation, history: list[dict[str, float]], found: dict[str, Found], output: Path
+) -> None:
+    """Pictures of the result, of the training, and of one feature per component."""
     metric, state = result.metric["feature_density"], result.state["feature_density"]
     plot.density_histogram(metric.compute(state)).figure.savefig(output / "density.png")
     plot.loss_bars(result).figure.savefig(output / "losses.png")
@@ -181,6 +183,9 @@ def draw(result: Evaluation, history: list[dict[str, float]], output: Path) -> N
     num_dead = [[step[f"dead_features/{name}"] for name in result.names] for step in history]
     ax = plot.dead_features_over_time(tokens_seen, num_dead, result.names)
     ax.figure.savefig(output / "dead_features.png")
+    for component, feature in found.items():
+        ax = plot.activation_histogram(feature.activations, feature.examples)
+        ax.figure.savefig(output / f"top_examples_{component}.png")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -247,10 +252,7 @@ def main() -> None:
     result.save(arguments.output / "states.npz")
     title = "Sparse autoencoders on a byte-level transformer"
     (arguments.output / "report.html").write_text(result.report(title), encoding="utf-8")
-    draw(result, history, arguments.output)
-    feature = found[config.names[-1]]
-    ax = plot.activation_histogram(feature.activations, feature.examples)
-    ax.figure.savefig(arguments.output / "top_examples.png")
+    draw(result, history, found, arguments.output)
     report = {
         "configuration": dataclasses.asdict(config),
         "about": result.about,
