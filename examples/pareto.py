@@ -2,18 +2,13 @@
 
 1. A byte-level transformer is trained, as in `train_sae.py`.
 2. Twelve autoencoders learn to reconstruct the residual stream after its middle block, side by side
-   in one jitted step. They are the twelve components of its metrics. Architectures:
-   - ReLU, with an L1 penalty on its activations;
-   - TopK, the k largest activations of each byte (Gao et al., 2024, arXiv:2406.04093);
-   - BatchTopK, the k times n largest of a batch of n bytes; when it is evaluated, those above one
-     threshold (Bussmann et al., 2024, arXiv:2412.06410);
-   - JumpReLU, those above a threshold that each feature learns, with an L0 penalty (Rajamanoharan
-     et al., 2024, arXiv:2407.14435).
+   in one jitted step. They are the twelve components of its metrics. `architectures.py` says what
+   the architectures are.
 3. All are evaluated at one hook point, on the same held-out text. Their differences are paired, and
    known better than the numbers that they are the differences of.
 
 It shows how to compare, and not which architecture wins: the transformer is small, training is
-short, and nothing was tuned but what the constants below say. Run it with
+short, and no architecture was tuned for it. Run it with
 
     python examples/pareto.py            # about MINUTES minutes on two CPU cores
     python examples/pareto.py --quick    # a smoke test: all of it in miniature
@@ -24,7 +19,6 @@ It prints two tables, and writes numbers, a picture and a report to `results/par
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +32,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from tqdm import tqdm
 
 import jax_sae_metrics as jsm
+from architectures import (
+    ARCHITECTURES,
+    EVALUATED,
+    SPARSITIES,
+    Activate,
+    Autoencoder,
+    batch_threshold,
+)
 from byte_transformer import (
     STEPS_PER_REPORT,
     Text,
@@ -59,11 +61,9 @@ from sparse_autoencoder import (
     with_unit_decoder,
 )
 
-SPARSITIES = (8, 16, 32)  # wanted numbers of active features
 HOOK_POINT = 1  # after the middle one of three blocks
-KERNEL_WIDTH = 0.1  # of JumpReLU, in which its threshold has a derivative
-FIRST_THRESHOLD = 0.1
-FIRST_COEFFICIENTS = {"ReLU": 1e-2, "JumpReLU": 1e-3}  # of the penalties
+NAMES = [f"{architecture}_{k}" for architecture in ARCHITECTURES for k in SPARSITIES]
+SHOWN = ("l0", "explained_variance", "ce_loss_score")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Config:
 
     seed: int = 0
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
-    num_learned_features: int = 512
+    num_learned_features: int = 256
     steps: int = 1500
     learning_rate: float = 3e-3
     dead_after_tokens: int = 100_000
@@ -88,96 +88,6 @@ QUICK = Config(
 )
 
 
-class Autoencoder(eqx.Module):
-    """An autoencoder of any architecture, or one per component: then with a component axis."""
-
-    sae: SparseAutoencoder
-    log_threshold: Float[Array, "*component learned_feature"]  # of JumpReLU
-    log_coefficient: Float[Array, "*component"]  # of the penalty, of ReLU and JumpReLU
-
-
-# What an architecture makes of pre-activations, given the wanted number of active features: learned
-# activations, and a penalty.
-Activate = Callable[[Autoencoder, Learned, Int[Array, ""]], tuple[Learned, Float[Array, ""]]]
-
-
-def relu(one: Autoencoder, inputs: Learned, k: Int[Array, ""]) -> tuple[Learned, Float[Array, ""]]:
-    """All positive ones; the penalty is L1."""
-    learned = jax.nn.relu(inputs)
-    return learned, penalty(one, jsm.l1_absolute_loss(learned), learned, k)
-
-
-def top_k(one: Autoencoder, inputs: Learned, k: Int[Array, ""]) -> tuple[Learned, Float[Array, ""]]:
-    """The k largest of each byte, if they are positive."""
-    largest, _ = jax.lax.top_k(inputs, max(SPARSITIES))
-    return above(inputs, jnp.take(largest, k - 1, axis=-1)[..., None]), jnp.zeros(())
-
-
-def batch_top_k(
-    one: Autoencoder, inputs: Learned, k: Int[Array, ""]
-) -> tuple[Learned, Float[Array, ""]]:
-    """The k times n largest of n bytes, if they are positive."""
-    return above(inputs, batch_threshold(inputs, k)), jnp.zeros(())
-
-
-def jump_relu(
-    one: Autoencoder, inputs: Learned, k: Int[Array, ""]
-) -> tuple[Learned, Float[Array, ""]]:
-    """Those above the feature's threshold; the penalty is L0."""
-    threshold = jnp.exp(one.log_threshold)
-    # The pseudo-derivative of a step by its threshold is that of a rectangle kernel. What is added
-    # is zero, and has this derivative.
-    is_near = jnp.abs(inputs - threshold) < KERNEL_WIDTH / 2
-    derivative = -jnp.where(is_near, 1 / KERNEL_WIDTH, 0)
-    active = (inputs > threshold) + derivative * (threshold - jax.lax.stop_gradient(threshold))
-    learned = jax.nn.relu(inputs) * active
-    return learned, penalty(one, jnp.sum(active, axis=-1), learned, k)
-
-
-ARCHITECTURES: dict[str, Activate] = {
-    "ReLU": relu,
-    "TopK": top_k,
-    "BatchTopK": batch_top_k,
-    "JumpReLU": jump_relu,
-}
-# BatchTopK is evaluated as a JumpReLU with one threshold for all features.
-EVALUATED = ARCHITECTURES | {"BatchTopK": jump_relu}
-
-
-def above(inputs: Learned, threshold: Array) -> Learned:
-    """What is at or above a threshold, and positive."""
-    return jnp.where(inputs >= threshold, jax.nn.relu(inputs), 0)
-
-
-def batch_threshold(inputs: Learned, k: Int[Array, ""]) -> Float[Array, ""]:
-    """The threshold that k activations per byte are above, by bisection: faster than a sort."""
-    positive = jax.lax.stop_gradient(jax.nn.relu(inputs))
-    num_wanted = k * (inputs.size // inputs.shape[-1])
-
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bounds
-        middle = (low + high) / 2
-        is_too_low = jnp.sum(positive >= middle) > num_wanted
-        return jnp.where(is_too_low, middle, low), jnp.where(is_too_low, high, middle)
-
-    return jax.lax.fori_loop(0, 20, halve, (jnp.zeros(()), jnp.max(positive)))[1]
-
-
-def penalty(
-    one: Autoencoder, of_each: Array, learned: Learned, k: Int[Array, ""]
-) -> Float[Array, ""]:
-    """A penalty whose coefficient rises while more than k features are active, and else falls.
-
-    The coefficient is a parameter. The gradient of the second term moves it, and it alone.
-    """
-    l0 = jnp.mean(jnp.sum(learned > 0, axis=-1))
-    coefficient = jax.lax.stop_gradient(jnp.exp(one.log_coefficient))
-    return coefficient * jnp.mean(of_each) + one.log_coefficient * jnp.log(k / jnp.maximum(l0, 0.1))
-
-
-NAMES = [f"{architecture}_{k}" for architecture in ARCHITECTURES for k in SPARSITIES]
-
-
 def group(index: int) -> slice:
     """Where the components of one architecture are."""
     return slice(index * len(SPARSITIES), (index + 1) * len(SPARSITIES))
@@ -186,10 +96,8 @@ def group(index: int) -> slice:
 def new_autoencoders(config: Config, source: Source, key: PRNGKeyArray) -> Autoencoder:
     """One for each architecture and sparsity. All begin with the same weights."""
     sae = SparseAutoencoder(source.mean[HOOK_POINT], config.num_learned_features, key)
-    first = [FIRST_COEFFICIENTS.get(name, 1.0) for name in ARCHITECTURES for _ in SPARSITIES]
-    thresholds = jnp.full((len(NAMES), config.num_learned_features), jnp.log(FIRST_THRESHOLD))
-    saes = jax.tree.map(lambda array: jnp.stack([array] * len(NAMES)), sae)
-    return Autoencoder(saes, thresholds, jnp.log(jnp.array(first)))
+    each = [Autoencoder(sae, architecture) for architecture in ARCHITECTURES for _ in SPARSITIES]
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *each)
 
 
 def autoencode(
@@ -304,9 +212,6 @@ def components(autoencoders: Autoencoder, source: Source) -> dict[str, Component
         function = Partial(partial(autoencode_one, EVALUATED[architecture]), one, jnp.array(int(k)))
         found[name] = Component(InModel(function, source.scale[HOOK_POINT]), reads=HOOK_POINT)
     return found
-
-
-SHOWN = ("l0", "explained_variance", "ce_loss_score")
 
 
 def show(result: Evaluation, differences: dict[str, Any]) -> None:
