@@ -1,11 +1,12 @@
 """A byte-level transformer on real text, whose residual stream can be read and replaced.
 
-`train_sae.py` trains its sparse autoencoders on it. Nothing here knows about them, or about
-metrics.
+`train_sae.py` and `pareto.py` train their sparse autoencoders on it. Nothing here knows about them,
+or about metrics.
 """
 
 import dataclasses
 import sysconfig
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from tqdm import tqdm
 
 STEPS_PER_REPORT = 20
 
 Text = UInt8[Array, " byte"]
 Tokens = UInt8[Array, "batch sequence"]
-TokenLosses = Float[Array, "batch sequence-1"]
+Positions = Int[np.ndarray, "window sequence"]
 Sequence = Float[Array, "sequence d_model"]
 Residual = Float[Array, "batch sequence d_model"]
-Activations = Float[Array, "batch sequence component d_model"]
+# Gets the residual stream after a block; returns what the transformer goes on with.
+Intervene = Callable[[Residual, int], Residual]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,20 @@ def sample_tokens(text: Text, batch_size: int, context_length: int, key: PRNGKey
         raise ValueError(f"expected more than {context_length} bytes of text, got {text.size}.")
     starts = jax.random.randint(key, (batch_size, 1), 0, text.size - context_length)
     return text[starts + jnp.arange(context_length)]
+
+
+def held_out_positions(
+    text: Text, config: TransformerConfig, batch_size: int, max_batches: int, key: PRNGKeyArray
+) -> list[Positions]:
+    """Batches of windows that do not overlap, in random order: the positions of their bytes."""
+    starts = np.arange(0, text.size - config.context_length + 1, config.context_length)
+    if not starts.size:
+        raise ValueError(
+            f"expected at least {config.context_length} bytes of held-out text, got {text.size}."
+        )
+    shuffled = np.asarray(jax.random.permutation(key, starts))[: max_batches * batch_size, None]
+    positions = shuffled + np.arange(config.context_length)
+    return [positions[at : at + batch_size] for at in range(0, len(positions), batch_size)]
 
 
 def rotate(vectors: Float[Array, "sequence head d_head"]) -> Float[Array, "sequence head d_head"]:
@@ -112,8 +128,13 @@ class Block(eqx.Module):
         return self.mlp_output(jax.nn.gelu(self.mlp_input(inputs)))
 
 
+def unchanged(residual: Residual, block_idx: int) -> Residual:
+    """What the transformer goes on with where nobody intervenes."""
+    return residual
+
+
 class Transformer(eqx.Module):
-    """A language model that can be read, and resumed, after any of its blocks."""
+    """A language model whose residual stream can be read, and replaced, after any of its blocks."""
 
     embedding: Float[Array, "byte d_model"]
     blocks: tuple[Block, ...]
@@ -127,25 +148,25 @@ class Transformer(eqx.Module):
         self.final_norm = eqx.nn.LayerNorm(config.d_model)
         self.unembedding = eqx.nn.Linear(config.d_model, 256, key=unembedding_key)
 
-    def residual_stream(self, tokens: Tokens) -> Activations:
+    def __call__(
+        self, tokens: Tokens, intervene: Intervene = unchanged
+    ) -> Float[Array, "batch sequence byte"]:
+        """The logits of the next byte. The hook point after block k has the number k."""
+        residual = self.embedding[tokens]
+        for block_idx, block in enumerate(self.blocks):
+            residual = intervene(jax.vmap(block)(residual), block_idx)
+        return jax.vmap(jax.vmap(self._logits))(residual)
+
+    def residual_stream(self, tokens: Tokens) -> Float[Array, "batch sequence block d_model"]:
         """The residual stream after each block."""
-        residual, after_block = self.embedding[tokens], []
-        for block in self.blocks:
-            residual = jax.vmap(block)(residual)
+        after_block = []
+
+        def record(residual: Residual, block_idx: int) -> Residual:
             after_block.append(residual)
+            return residual
+
+        self(tokens, record)
         return jnp.stack(after_block, axis=-2)
-
-    def losses_after(self, block_idx: int, residual: Residual, tokens: Tokens) -> TokenLosses:
-        """The loss at each token but the first, given the residual stream after one block."""
-        for block in self.blocks[block_idx + 1 :]:
-            residual = jax.vmap(block)(residual)
-        logits = jax.vmap(jax.vmap(self._logits))(residual[:, :-1])
-        labels = tokens[:, 1:].astype(jnp.int32)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-    def losses(self, tokens: Tokens) -> TokenLosses:
-        """The loss at each token but the first."""
-        return self.losses_after(-1, self.embedding[tokens], tokens)
 
     def _logits(self, residual: Float[Array, " d_model"]) -> Float[Array, " byte"]:
         return self.unembedding(self.final_norm(residual))
@@ -164,7 +185,9 @@ def train_transformer(config: TransformerConfig, text: Text, key: PRNGKeyArray) 
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), adamw)
 
     def loss_fn(transformer: Transformer, tokens: Tokens) -> Float[Array, ""]:
-        return jnp.mean(transformer.losses(tokens))
+        labels = tokens.astype(jnp.int32)[:, 1:]
+        logits = transformer(tokens[:, :-1])
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
     @partial(jax.jit, donate_argnums=(0, 1))
     def train_step(

@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -280,6 +281,23 @@ def test_a_result_is_drawn_in_one_figure(result):
     plt.close(figure)
     with pytest.raises(ValueError, match="nothing to draw"):
         Evaluation(METRIC, METRIC.init()).plot()
+
+
+def test_a_figure_of_many_components_is_high_enough_for_their_losses():
+    metric = jsm.MetricCollection({"ce_loss": jsm.ModelLoss(12)})
+    losses = jnp.ones((4, 12))
+    state = metric.update(
+        metric.init(),
+        source_model_loss=losses,
+        source_model_loss_with_reconstruction=losses,
+        source_model_loss_with_zero_ablation=losses,
+    )
+    result = Evaluation(metric, state)
+    figure = result.plot()
+    assert figure.get_figheight() > 5
+    plt.close(figure)
+    height = float(re.search(r'<svg [^>]*height="([0-9.]+)pt"', result.report()).group(1))
+    assert height > 5 * 72
 
 
 def test_the_command_writes_the_report(result, tmp_path, capsys):

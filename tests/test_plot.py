@@ -169,6 +169,14 @@ def test_runs_without_series_are_not_joined():
     assert ax.get_legend() is None
 
 
+def test_the_legend_of_many_runs_stands_above_them():
+    scores = np.linspace(0.9, 0.99, 12)
+    names = [f"JumpReLU_{index}" for index in range(12)]
+    ax = drawn(plot.pareto(np.arange(10, 22), scores, series=names))
+    points = ax.transData.transform([(21, scores.max())])
+    assert ax.get_legend().get_window_extent().y0 > points[0, 1]
+
+
 def check_losses(ax):
     """Bars and their errors are LOSSES and ERRORS; what is far longer is cut off."""
     values = np.concatenate([*LOSSES.values()])

@@ -20,11 +20,12 @@ with needs_extra("plot"):
     import matplotlib.pyplot as plt
 
     from ..plot import STYLE, density_histogram, l0_histogram, loss_bars, pareto
+    from ..plot.loss_bars import height_of_bars
 
 if TYPE_CHECKING:
     from .result import Evaluation
 
-Draw = Callable[[Any], Any]  # on the axes that it is given
+Draw = Callable[[Any], Any]  # on the axes that it is given, or on new ones; returns them
 _MOST_LINES = 3
 
 
@@ -38,7 +39,8 @@ def drawn_together(result: "Evaluation") -> Any:
         )
     with matplotlib.rc_context(STYLE):
         width, height = STYLE["figure.figsize"]
-        figure, axes = plt.subplots(1, len(drawings), figsize=(width * len(drawings), 1.2 * height))
+        height = max(1.2 * height, height_of_bars(len(result.names)))
+        figure, axes = plt.subplots(1, len(drawings), figsize=(width * len(drawings), height))
         for ax, (title, draw) in zip(np.ravel(axes), drawings.items(), strict=True):
             draw(ax)
             ax.set_title(title)
@@ -53,8 +55,7 @@ def figures(result: "Evaluation") -> dict[str, str]:
 def _svg(draw: Draw) -> str:
     file = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": "jax_sae_metrics"}):
-        figure, ax = plt.subplots()
-        draw(ax)
+        figure = draw(None).figure
         figure.savefig(file, format="svg", metadata={"Date": None})
         plt.close(figure)
     text = file.getvalue()
@@ -114,20 +115,20 @@ def _densities(
         yield f"{title}, {', '.join(names[some])}", name, draw
 
 
-def _draw_densities(densities: np.ndarray, names: tuple[str, ...], ax: Any) -> None:
-    density_histogram(densities, names or None, ax=ax)
+def _draw_densities(densities: np.ndarray, names: tuple[str, ...], ax: Any) -> Any:
+    return density_histogram(densities, names or None, ax=ax)
 
 
-def _draw_losses(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> None:
-    loss_bars((metric, state), names=names or None, ax=ax)
+def _draw_losses(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> Any:
+    return loss_bars((metric, state), names=names or None, ax=ax)
 
 
-def _draw_l0(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> None:
-    l0_histogram((metric, state), metric.bin_edges, names or None, ax=ax)
+def _draw_l0(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> Any:
+    return l0_histogram((metric, state), metric.bin_edges, names or None, ax=ax)
 
 
-def _draw_pareto(result: "Evaluation", ax: Any) -> None:
-    pareto(result, ax=ax)
+def _draw_pareto(result: "Evaluation", ax: Any) -> Any:
+    return pareto(result, ax=ax)
 
 
 def _has_score(result: "Evaluation") -> bool:

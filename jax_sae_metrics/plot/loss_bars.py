@@ -71,13 +71,18 @@ def loss_bars(
             f"{shapes[0]} and {shapes[1]}."
         )
     components = labels(names, len(values["source"]))
-    with drawing_on(ax, max(1.6, 0.6 + 0.4 * len(components))) as ax:
+    with drawing_on(ax, height_of_bars(len(components))) as ax:
         _draw(ax, values, bars)
         ax.set_yticks(range(len(components)), [shown(name) for name in components])
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.set_xlabel(f"loss (nats per token{'; bars: 95%' if bars else ''})")
     return ax
+
+
+def height_of_bars(num_components: int) -> float:
+    """The height of a figure in which the numbers beside the bars do not touch, in inches."""
+    return max(1.6, 0.6 + 0.4 * num_components)
 
 
 def _rows(name: str, given: Any, has_nan: bool = False) -> dict[str, np.ndarray]:

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 
 from .._configuration import brief
 from .given import is_evaluation, numbers, of_components
-from .style import drawing_on, looks, plain_log_ticks, shown, write
+from .style import drawing_on, looks, plain_log_ticks, shown, write, write_legend
 
 WITHIN_95 = 1.96  # standard errors
+_MOST_BESIDE = 6  # series whose legend finds a place between the points
 
 
 def pareto(
@@ -75,7 +76,8 @@ def pareto(
             )
     of_run = np.array([""] * len(x) if series is None else list(map(str, series)))
     with drawing_on(ax) as ax:
-        for look, name in zip(looks(), dict.fromkeys(of_run.tolist()), strict=False):
+        names = dict.fromkeys(of_run.tolist())
+        for look, name in zip(looks(), names, strict=False):
             runs = np.flatnonzero(of_run == name)
             runs = runs[np.argsort(x[runs], kind="stable")]
             ax.errorbar(
@@ -93,7 +95,9 @@ def pareto(
             write(ax, label, (x[run], y[run]), (3, 5))
         ax.set_xscale("log")
         plain_log_ticks(ax.xaxis, x.min(), x.max())
-        if series is not None:
+        if len(names) > _MOST_BESIDE:
+            write_legend(ax, len(names), max(map(len, names)), loc="upper left")
+        elif series is not None:
             ax.legend(loc="best")
         ax.set_xlabel(_labelled("L0, active features per vector", x_bars))
         ax.set_ylabel(_labelled(shown(score_label or "loss score"), y_bars))
