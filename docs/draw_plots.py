@@ -11,7 +11,7 @@ DOCS = pathlib.Path(__file__).parent
 
 
 def main() -> None:
-    """Run the blocks of the guide as one program, and save its last figure."""
+    """Run the blocks of the guide as one program, and save the figure of eight panels."""
     page = (DOCS / "guides/figures.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
     names: dict[str, object] = {}
