@@ -348,6 +348,17 @@ def of_other_components():
     return Evaluation(metric, metric.init())
 
 
+def one_text_at_a_time(tokens, intervene):
+    return jax.vmap(lambda text: of_equinox()(text, intervene))(tokens)
+
+
+def test_an_error_in_an_autoencoder_names_it():
+    wrong = {"narrow": Component(lambda activations: activations @ jnp.ones((3, 3)), reads=0)}
+    with pytest.raises(TypeError) as caught:
+        evaluate(of_equinox(), wrong, batches())
+    assert any("In the autoencoder 'narrow'" in note for note in caught.value.__notes__)
+
+
 def half(index):
     return Component(lambda activations: (activations, activations[..., :4]), reads=index)
 
@@ -405,7 +416,7 @@ WRONG = {
     ),
     "another width": (
         lambda: evaluate(of_equinox(), {"a": half(0), "b": half(1)}, batches()),
-        r"decoded activations of shape \(4, 10, 8\), as at hook point 0, got \(4, 10, 4\)",
+        r"activations of 'a' of shape \(4, 10, 8\), as at hook point 0, got \(4, 10, 4\)",
     ),
     "no function": (lambda: Component(3, reads=0), "expected a function of activations"),
     "no hook point": (lambda: Component(dense(0), reads=True), "reads: expected the number or the"),
@@ -421,9 +432,13 @@ WRONG = {
         lambda: evaluate(of_equinox(), AUTOENCODERS, batches(), state=of_other_components()),
         r"it is of the components \('first', 'second'\), and the autoencoders are",
     ),
+    "a model under vmap": (
+        lambda: evaluate(one_text_at_a_time, AUTOENCODERS, batches()),
+        r"for tokens \(4, 10\), got shape \(10, 8\). In a model of one text, apply jax.vmap",
+    ),
     "no codes": (
         lambda: evaluate(of_equinox(), {"a": Component(lambda x: x, reads=0)}, batches()),
-        r"expected \(codes, decoded\), got \w*Tracer",
+        r"expected \(codes, decoded\) of 'a', got \w*Tracer",
     ),
 }
 

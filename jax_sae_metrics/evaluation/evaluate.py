@@ -212,6 +212,12 @@ def _hook_points(model: Model, tokens: Array) -> list[HookPoint]:
     seen: list[HookPoint] = []
 
     def record(activations: Array, hook_point: HookPoint) -> Array:
+        if activations.shape[:-1] != tokens.shape:
+            raise ValueError(
+                f"model: expected activations [batch, sequence, input_feature] at hook point "
+                f"{hook_point!r}, for tokens {tokens.shape}, got shape {activations.shape}. In a "
+                "model of one text, apply jax.vmap to its layers, and call intervene outside of it."
+            )
         seen.append(hook_point)
         return activations
 
@@ -237,7 +243,7 @@ def _sizes(model: Model, components: Mapping[str, Component], tokens: Array) -> 
 
     def probe(model: Model, components: Mapping[str, Component], tokens: Array) -> Any:
         _, activations = recorded(model, tokens, components)
-        return [coded(component, activations) for component in components.values()]
+        return [coded(*component, activations) for component in components.items()]
 
     with _naming_numpy_weights():
         found = eqx.filter_eval_shape(probe, model, components, tokens)

@@ -55,20 +55,30 @@ def _check_place(name: str, component: Component, seen: list[HookPoint]) -> None
         )
 
 
-def coded(component: Component, activations: Mapping[HookPoint, Array]) -> tuple[Any, Array]:
+def coded(
+    name: str, component: Component, activations: Mapping[HookPoint, Array]
+) -> tuple[Any, Array]:
     """The codes of a component and what it decodes them to."""
-    returned = component.autoencode(activations[component.reads])
+    source = activations[component.reads]
+    try:
+        returned = component.autoencode(source)
+    except Exception as error:
+        error.add_note(
+            f"In the autoencoder {name!r}, which was given activations [batch, sequence, "
+            f"input_feature] of shape {source.shape}."
+        )
+        raise
     if not isinstance(returned, tuple | list) or len(returned) != 2:
         raise TypeError(
-            f"autoencoders: expected (codes, decoded), got {type(returned).__name__}. Metrics of "
-            "sparsity need the codes."
+            f"autoencoders: expected (codes, decoded) of {name!r}, got {type(returned).__name__}. "
+            "Metrics of sparsity need the codes."
         )
     codes, decoded = returned
     target = activations[component.writes]
     if decoded.shape != target.shape:
         raise ValueError(
-            f"autoencoders: expected decoded activations of shape {target.shape}, as at hook point "
-            f"{component.writes!r}, got {decoded.shape}."
+            f"autoencoders: expected decoded activations of {name!r} of shape {target.shape}, as "
+            f"at hook point {component.writes!r}, got {decoded.shape}."
         )
     return codes, decoded
 
@@ -88,19 +98,19 @@ def replaced_together(
     model: Model,
     tokens: Int[Array, "batch sequence"],
     components: Mapping[str, Component],
-    instead: Callable[[Component, Mapping[HookPoint, Array]], Array],
+    instead: Callable[[str, Component, Mapping[HookPoint, Array]], Array],
 ) -> Float[Array, "batch sequence vocabulary"]:
     """The logits of the model with all components in place. Each reads what those before it left.
 
-    `instead` gets a component and the activations so far, its own hook point included.
+    `instead` gets a component, its name, and the activations so far, its own hook point included.
     """
-    at = {component.writes: component for component in components.values()}
+    at = {component.writes: (name, component) for name, component in components.items()}
     seen: dict[HookPoint, Array] = {}
 
     def replace(activations: Array, hook_point: HookPoint) -> Array:
         seen[hook_point] = activations
         if hook_point in at:
-            replacement = instead(at[hook_point], seen)
+            replacement = instead(*at[hook_point], seen)
             seen[hook_point] = replacement.astype(activations.dtype)
         return seen[hook_point]
 

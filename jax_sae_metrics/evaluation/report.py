@@ -59,7 +59,7 @@ def page(result: "Evaluation", title: str) -> str:
 <h1>{html.escape(title)}</h1>
 <h2>Results</h2>
 <p>Values ± one standard error{_over(result.about)}. A number without an error has none that is
-known.</p>
+known, or one below its seventh digit.</p>
 <div class="wide">{result._repr_html_()}</div>
 {_differences(result)}
 {f'<h2>Figures</h2><div class="figures">{drawn}</div>' if drawn else ""}

@@ -81,7 +81,7 @@ class Measurement:
         """The state after one more batch."""
         state = unpooled(state)
         clean, activations = recorded(model, tokens, components)
-        codes, decoded = zip(*(coded(one, activations) for one in components.values()), strict=True)
+        codes, decoded = zip(*(coded(*one, activations) for one in components.items()), strict=True)
         # What is decoded is compared with what it replaces.
         targets = [activations[component.writes] for component in components.values()]
         ablated = {"with_zero_ablation": [jnp.zeros_like(x) for x in targets]}
@@ -168,8 +168,10 @@ def _losses_together(
 ) -> dict[str, Any]:
     """The losses with all components replaced at once."""
     instead = {
-        "with_reconstruction": lambda component, activations: coded(component, activations)[1],
-        "with_zero_ablation": lambda component, activations: jnp.zeros_like(
+        "with_reconstruction": lambda *component_and_activations: coded(*component_and_activations)[
+            1
+        ],
+        "with_zero_ablation": lambda _, component, activations: jnp.zeros_like(
             activations[component.writes]
         ),
     }

@@ -24,9 +24,8 @@ def of_components(result: Any, name: str) -> tuple[list[float], list[float]]:
     """The values of an evaluation's components under a name, and their errors."""
     keys = [f"{name}/{component}" for component in result.names]
     if missing := [key for key in keys if key not in result.values]:
-        raise ValueError(
-            f"The evaluation has no {missing[0]!r}. It has {', '.join(result.values)}."
-        )
+        results = dict.fromkeys(key.rpartition("/")[0] for key in result.values)
+        raise ValueError(f"The evaluation has no {missing[0]!r}. It has {', '.join(results)}.")
     values = [float(result.values[key]) for key in keys]
     return values, [float(result.errors.get(key, np.nan)) for key in keys]
 
@@ -50,8 +49,9 @@ def numbers(name: str, given: Any, *axes: str, has_nan: bool = False) -> Float64
         )
     if not (np.isfinite(array) | (has_nan & np.isnan(array))).all():
         raise ValueError(
-            f"{name}: expected finite numbers, got some that are not. NaN is the value of a metric "
-            "that has seen nothing: update its state first, or leave out what it has not seen."
+            f"{name}: expected finite numbers, got {brief(array)}. NaN is the value of a metric "
+            "that has seen nothing, or something not finite. Leave it out, or update its state "
+            "first."
         )
     return array
 
