@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 
+from distributed import spread_states
 from distributed.cases import Case, mesh_of
 from distributed.joined import join
 
@@ -19,6 +20,7 @@ def main(port, num_processes, process_id, folder, *cases):
         state = jax.device_put(case.run(devices), NamedSharding(mesh_of(devices), P()))
         path = pathlib.Path(folder) / f"{number}-{process_id}.npz"
         np.savez(path, **case.metric().state_dict(state))
+    spread_states.check(devices)
 
 
 if __name__ == "__main__":
