@@ -65,11 +65,11 @@ OTHER_STATES = [
     if case.name not in ("FeatureDensity", "ExplainedVariance", "DeadFeatures")
 ]
 OF_BATCHES = [case.name for case in OTHER_STATES if case.of_batches]
-# An accumulator of every kind takes part in the first of them.
+STATES = {case.name: case.build(COMPONENTS) for case in OTHER_STATES}
+EXAMPLES = {"TopActivatingExamples": STATES["TopActivatingExamples"]}
 COLLECTIONS = {
-    "training": dict(jsm.training_metrics(*SIZES).metrics)
-    | {case.name: case.build(COMPONENTS) for case in OTHER_STATES},
-    "evaluation": dict(jsm.evaluation_metrics(*SIZES).metrics),
+    "training": dict(jsm.training_metrics(*SIZES).metrics) | STATES,
+    "evaluation": dict(jsm.evaluation_metrics(*SIZES).metrics) | EXAMPLES,
 }
 
 

@@ -1,15 +1,15 @@
 """Several processes together count what one process counts over as many devices."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from distributed.cases import Case
+from distributed.cases import COLLECTIONS, Case
 from distributed.launch import DEVICES, launched
-from jax_sae_metrics import RatioOfSums
+from distributed.same import assert_same
+from metric_cases import DEFAULT_CASES
 from selection import all_of
-from subjects import accumulators
+from subjects import COMPONENTS, accumulators
 
 FEW = [
     Case("sharded jit", "flat", "padded", "training"),
@@ -25,7 +25,15 @@ MORE = [
     Case("features spread", "dense", "padded", "training"),
     Case("features spread", "flat", "padded", "evaluation"),
 ]
-LAUNCHES = {"2 processes": (2, FEW), "4 processes": (4, FEW + MORE)}
+LAUNCHES = {"2 processes": (2, FEW), "4 processes": (4, MORE)}
+
+
+def test_accumulators_of_every_kind_take_part():
+    def kinds(metrics):
+        return {type(a) for metric in metrics for a in accumulators(metric.init())}
+
+    all_metrics = [case.build(COMPONENTS) for case in DEFAULT_CASES]
+    assert kinds(COLLECTIONS["training"].values()) == kinds(all_metrics)
 
 
 @pytest.mark.parametrize("name", all_of(LAUNCHES, by_default=["2 processes"]))
@@ -46,26 +54,3 @@ def test_processes_together_count_as_one(name, tmp_path):
             except AssertionError as error:
                 mismatches.append(f"{case}, process {process_id}: {error}")
     assert not mismatches, "\n\n".join(mismatches)
-
-
-def assert_same(state, wanted):
-    """Integers are the same; floats differ by the order of one batch's float32 sum."""
-    both = map(accumulators, jax.tree.map(jnp.asarray, jax.device_get((state, wanted))))
-    for given, want in zip(*both, strict=True):
-        of_leaves = [*zip(*map(jax.tree.leaves, (given, want)), strict=True)]
-        integers = [pair for pair in of_leaves if not np.issubdtype(pair[1].dtype, np.floating)]
-        for a, b in integers:
-            np.testing.assert_array_equal(a, b, err_msg=repr(want))
-        # As values: what one half of a pair lacks, the other has.
-        values = [x.to_numpy() if hasattr(x, "to_numpy") else x for x in (given, want)]
-        for a, b in zip(*map(jax.tree.leaves, values), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-7, err_msg=repr(want))
-        if isinstance(want, RatioOfSums):
-            # Covariances are of differences, which have fewer digits. They cancel to any size.
-            variances = np.diagonal(covariance(want))
-            scale = np.sqrt(np.multiply.outer(variances, variances))
-            a, b = (covariance(x) / scale for x in (given, want))
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6, err_msg=repr(want))
-
-
-covariance = jax.jit(RatioOfSums.covariance)
