@@ -99,6 +99,20 @@ def as_jax(leaf: Any) -> Any:
     return jnp.asarray(leaf) if isinstance(leaf, np.ndarray | np.generic) else leaf
 
 
+def on_host(tree: PyTree) -> PyTree:
+    """The tree, of NumPy arrays; raise if other processes hold parts of it."""
+    try:
+        return jax.tree.map(np.asarray, jax.device_get(tree))
+    except RuntimeError as error:
+        if "non-addressable" not in str(error):
+            raise
+        raise RuntimeError(
+            "Other processes hold parts of this state: its arrays are spread over their devices. "
+            "Give all of it to every device first, in all processes: state = jax.device_put(state, "
+            "NamedSharding(mesh, PartitionSpec()))."
+        ) from None
+
+
 def at_least_float32(array: Array) -> Array:
     """The array in a dtype in which it may be subtracted, squared and summed."""
     return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32, Int, Int32, UInt32
 
-from .._arrays import AxisName, halves
+from .._arrays import AxisName, halves, on_host
 from .accumulator import AbstractAccumulator, SpecOf, specs_behind
 from .added import check_array
 from .at_indices import At, in_row, scatter_add, scatter_set, take
@@ -106,7 +106,7 @@ class Count(AbstractAccumulator):
 
     def to_numpy(self) -> np.ndarray:
         """The exact value as NumPy uint64, on the host."""
-        high, low = np.asarray(self.words)
+        high, low = on_host(self.words)
         return np.asarray((high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64))
 
     def partition_specs(self, spec_of: SpecOf) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Int32, UInt32
 
-from .._arrays import AxisName
+from .._arrays import AxisName, on_host
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
 from .at_indices import scatter_max
@@ -132,7 +132,7 @@ class LastSeen(AbstractAccumulator):
 
     def to_numpy(self) -> np.ndarray:
         """The age, on the host."""
-        return np.asarray(self.age())
+        return on_host(self.age())
 
     def _clock_after(
         self, num_items: UInt32[Array, "*component"]

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
-from .._arrays import AxisName
+from .._arrays import AxisName, on_host
 from .accumulator import AbstractAccumulator
 from .added import AbstractRecord, check_array, check_record
 from .at_indices import scatter_max
@@ -71,4 +71,4 @@ class Maximum(AbstractAccumulator):
 
     def to_numpy(self) -> np.ndarray:
         """The value as NumPy float32, on the host."""
-        return np.asarray(self.to_float())
+        return on_host(self.to_float())

@@ -10,7 +10,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float32, Int32
 
-from .._arrays import AxisName, halves, ratio, unsharded
+from .._arrays import AxisName, halves, on_host, ratio, unsharded
 from .accumulator import AbstractAccumulator, SpecOf
 from .added import AbstractRecord, check_array, check_record
 from .count import Count
@@ -166,7 +166,7 @@ class RatioOfSums(AbstractAccumulator):
 
     def to_numpy(self) -> np.ndarray:
         """The ratio, as NumPy float64, on the host."""
-        high, low = np.asarray(self.numbers, np.float64)[:, 1:3]
+        high, low = on_host(self.numbers).astype(np.float64)[:, 1:3]
         numerator, denominator = high + low
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(numerator / denominator)

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float32
 
-from .._arrays import AxisName, as_written, halves, two_sum
+from .._arrays import AxisName, as_written, halves, on_host, two_sum
 from .accumulator import AbstractAccumulator, SpecOf, specs_behind
 from .added import check_array
 from .at_indices import in_row, scatter_set, take
@@ -80,7 +80,7 @@ class Total(AbstractAccumulator):
 
     def to_numpy(self) -> np.ndarray:
         """The value from both halves, as NumPy float64, on the host."""
-        high, low = np.asarray(self.halves, np.float64)
+        high, low = on_host(self.halves).astype(np.float64)
         return np.asarray(high + low)
 
     def partition_specs(self, spec_of: SpecOf) -> Any:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._arrays import on_host
 from .collection_state import unpooled
 from .flatten import flatten
 from .mismatch import MismatchError, described, difference_of_states
@@ -20,7 +21,7 @@ def to_state_dict(state: Any, metric: str) -> dict[str, Any]:
     return {
         "schema_version": np.asarray(_SCHEMA_VERSION, np.int32),
         "metric": in_bytes(metric),
-        "state": _to_arrays(unpooled(jax.device_get(state))),
+        "state": _to_arrays(unpooled(on_host(state))),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._arrays import on_host
 from .._configuration import check_name, check_text
 from .._core import AbstractMetric, accumulators_of
 from .._core.metric import check_metric
@@ -53,7 +54,7 @@ def histograms(
     check_metric("metric", metric)
     check_text("prefix", prefix)
     check_name("separator", separator)
-    arrays = jax.device_get(_arrays(metric, metric._check(state)))
+    arrays = on_host(_arrays(metric, metric._check(state)))
     return once_each(_named(metric, arrays, prefix, separator))
 
 

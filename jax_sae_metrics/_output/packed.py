@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, UInt32
 
-from .._arrays import unsharded
+from .._arrays import on_host, unsharded
 from .._core import AbstractMetric, accumulators_of
 from .results import axes_of_results, by_result, is_long, names_of_entries, once_each
 
@@ -35,7 +35,7 @@ class Packed(NamedTuple):
     def _named(
         self, metric: AbstractMetric[Any], prefix: str, separator: str
     ) -> Iterator[tuple[str, float]]:
-        axes, rest = axes_of_results(metric), jax.device_get(self.words)
+        axes, rest = axes_of_results(metric), on_host(self.words)
         for (result, suffix), numbers in self.shapes.items():
             num_words = numbers.size * numbers.dtype.itemsize // rest.itemsize
             words, rest = rest[:num_words], rest[num_words:]

@@ -1,0 +1,1 @@
+"""Several JAX processes on one machine, which talk over the loopback interface."""
