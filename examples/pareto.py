@@ -72,7 +72,9 @@ class Config:
     """Everything that a run depends on, except its text."""
 
     seed: int = 0
-    transformer: TransformerConfig = TransformerConfig(steps=1500)
+    transformer: TransformerConfig = dataclasses.field(
+        default_factory=lambda: TransformerConfig(steps=1500)
+    )
     num_learned_features: int = 256
     steps: int = 1500
     learning_rate: float = 3e-3
