@@ -6,11 +6,12 @@
 - BatchTopK, the k n largest activations of a batch of n bytes. When it is evaluated, those above
   one threshold, the mean over batches of the smallest that was active (Bussmann et al., 2024,
   arXiv:2412.06410).
-- JumpReLU, those above a threshold that each feature learns, with an L0 penalty (Rajamanoharan et
+- JumpReLU, those above a threshold that each feature learns by pseudo-derivatives (Rajamanoharan et
   al., 2024, arXiv:2407.14435).
 
-The coefficients of both penalties are moved while training goes on, so that as many features are
-active as with TopK.
+The number of active features is known in advance for TopK and BatchTopK alone. For a comparison at
+matched sparsity, the L1 coefficient of ReLU is moved while training goes on, and JumpReLU has a
+penalty on the distance of its L0 from the wanted one.
 """
 
 from collections.abc import Callable
@@ -24,22 +25,23 @@ import jax_sae_metrics as jsm
 from sparse_autoencoder import Learned, SparseAutoencoder
 
 SPARSITIES = (8, 16, 32)  # wanted numbers of active features
-KERNEL_WIDTH = 0.1  # in which a threshold of JumpReLU has a derivative
-FIRST_THRESHOLD = 0.1
-FIRST_COEFFICIENTS = {"ReLU": 1e-2, "JumpReLU": 1e-3}
+KERNEL_WIDTH = 0.5  # in which a threshold of JumpReLU has a derivative
+FIRST_THRESHOLD = 1.0  # of JumpReLU: a lower one comes to few active features too slowly
+FIRST_COEFFICIENT = 1e-2  # of the L1 penalty
+SPEED = 10.0  # of the logarithm of the coefficient, in steps of other parameters
 
 
 class Autoencoder(eqx.Module):
     """An autoencoder of any architecture, or one per component: then with a component axis."""
 
     sae: SparseAutoencoder
-    log_threshold: Float[Array, "*component learned_feature"]  # of JumpReLU
-    log_coefficient: Float[Array, "*component"]  # of the penalty, of ReLU and JumpReLU
+    threshold: Float[Array, "*component learned_feature"]  # of JumpReLU
+    log_coefficient: Float[Array, "*component"]  # of ReLU's penalty, divided by SPEED
 
-    def __init__(self, sae: SparseAutoencoder, architecture: str) -> None:
+    def __init__(self, sae: SparseAutoencoder) -> None:
         self.sae = sae
-        self.log_threshold = jnp.full_like(sae.encoder_bias, jnp.log(FIRST_THRESHOLD))
-        self.log_coefficient = jnp.log(FIRST_COEFFICIENTS.get(architecture, 1.0))
+        self.threshold = jnp.full_like(sae.encoder_bias, FIRST_THRESHOLD)
+        self.log_coefficient = jnp.log(FIRST_COEFFICIENT) / SPEED
 
 
 # What an architecture makes of pre-activations, given the wanted number of active features: learned
@@ -48,9 +50,16 @@ Activate = Callable[[Autoencoder, Learned, Int[Array, ""]], tuple[Learned, Float
 
 
 def relu(one: Autoencoder, inputs: Learned, k: Int[Array, ""]) -> tuple[Learned, Float[Array, ""]]:
-    """All positive ones; the penalty is L1."""
+    """All positive ones; the penalty is L1.
+
+    Its coefficient is a parameter, which the gradient of the second term moves, and it alone: up
+    while more than k features are active, and else down.
+    """
     learned = jax.nn.relu(inputs)
-    return learned, penalty(one, jsm.l1_absolute_loss(learned), learned, k)
+    l0 = jnp.mean(jnp.sum(learned > 0, axis=-1))
+    coefficient = jax.lax.stop_gradient(jnp.exp(SPEED * one.log_coefficient))
+    to_wanted = one.log_coefficient * jnp.log(k / jnp.maximum(l0, 0.1))
+    return learned, coefficient * jnp.mean(jsm.l1_absolute_loss(learned)) + to_wanted
 
 
 def top_k(one: Autoencoder, inputs: Learned, k: Int[Array, ""]) -> tuple[Learned, Float[Array, ""]]:
@@ -69,15 +78,15 @@ def batch_top_k(
 def jump_relu(
     one: Autoencoder, inputs: Learned, k: Int[Array, ""]
 ) -> tuple[Learned, Float[Array, ""]]:
-    """Those above the feature's threshold; the penalty is L0."""
-    threshold = jnp.exp(one.log_threshold)
+    """Those above the feature's threshold; the penalty is the distance of L0 from k."""
+    threshold = one.threshold
     # The pseudo-derivative of a step by its threshold is that of a rectangle kernel. What is added
     # is zero, and has this derivative.
     is_near = jnp.abs(inputs - threshold) < KERNEL_WIDTH / 2
     derivative = -jnp.where(is_near, 1 / KERNEL_WIDTH, 0)
     active = (inputs > threshold) + derivative * (threshold - jax.lax.stop_gradient(threshold))
-    learned = jax.nn.relu(inputs) * active
-    return learned, penalty(one, jnp.sum(active, axis=-1), learned, k)
+    l0 = jnp.mean(jnp.sum(active, axis=-1))
+    return jax.nn.relu(inputs) * active, jnp.square(l0 / k - 1)
 
 
 ARCHITECTURES: dict[str, Activate] = {
@@ -107,15 +116,3 @@ def batch_threshold(inputs: Learned, k: Int[Array, ""]) -> Float[Array, ""]:
         return jnp.where(is_too_low, middle, low), jnp.where(is_too_low, high, middle)
 
     return jax.lax.fori_loop(0, 20, halve, (jnp.zeros(()), jnp.max(positive)))[1]
-
-
-def penalty(
-    one: Autoencoder, of_each: Array, learned: Learned, k: Int[Array, ""]
-) -> Float[Array, ""]:
-    """A penalty whose coefficient rises while more than k features are active, and else falls.
-
-    The coefficient is a parameter. The gradient of the second term moves it, and it alone.
-    """
-    l0 = jnp.mean(jnp.sum(learned > 0, axis=-1))
-    coefficient = jax.lax.stop_gradient(jnp.exp(one.log_coefficient))
-    return coefficient * jnp.mean(of_each) + one.log_coefficient * jnp.log(k / jnp.maximum(l0, 0.1))

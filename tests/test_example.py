@@ -89,7 +89,8 @@ def test_the_example_compares_architectures(tmp_path):
     }
     assert list(of_l0) == [*names, "mean"]
     for k in (8, 16):
-        assert of_l0[f"TopK_{k}"]["value"] == k
+        # Features that are equal to the smallest of the k are active too.
+        assert math.isclose(of_l0[f"TopK_{k}"]["value"], k, rel_tol=0.01)
         assert math.isclose(of_l0[f"BatchTopK_{k}"]["value"], k, rel_tol=0.1)
     assert len(report["differences"]) == 9
     for name, difference in report["differences"].items():

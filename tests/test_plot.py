@@ -169,6 +169,12 @@ def test_runs_without_series_are_not_joined():
     assert ax.get_legend() is None
 
 
+def test_less_than_a_decade_of_l0_has_ticks_too():
+    ax = drawn(plot.pareto([8, 16, 32], [0.9, 0.95, 0.99]))
+    low, high = ax.get_xlim()
+    assert [place for place in ax.get_xticks() if low <= place <= high] == [10, 20, 30]
+
+
 def test_the_legend_of_many_runs_stands_above_them():
     scores = np.linspace(0.9, 0.99, 12)
     names = [f"JumpReLU_{index}" for index in range(12)]

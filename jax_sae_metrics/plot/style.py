@@ -145,7 +145,8 @@ def mark_cut(ax: Axes, x: float, y: float, stroke: tuple[float, float]) -> None:
 
 def plain_log_ticks(axis: Any, low: float, high: float) -> None:
     """Ticks with plain numbers along a logarithmic axis."""
-    subs = (1, 2, 5) if high / low < 1e3 else (1,)
+    ratio = high / low
+    subs = (1, 2, 3, 5, 7) if ratio < 10 else (1, 2, 5) if ratio < 1e3 else (1,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
