@@ -8,7 +8,6 @@ from distributed.cases import COLLECTIONS, Case
 from distributed.launch import DEVICES, launched
 from distributed.same import assert_same
 from metric_cases import DEFAULT_CASES
-from selection import all_of
 from subjects import COMPONENTS, accumulators
 
 FEW = [
@@ -36,7 +35,8 @@ def test_accumulators_of_every_kind_take_part():
     assert kinds(COLLECTIONS["training"].values()) == kinds(all_metrics)
 
 
-@pytest.mark.parametrize("name", all_of(LAUNCHES, by_default=["2 processes"]))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", LAUNCHES)
 def test_processes_together_count_as_one(name, tmp_path):
     num_processes, cases = LAUNCHES[name]
     devices = np.array(jax.devices()[: num_processes * DEVICES]).reshape(num_processes, DEVICES)
