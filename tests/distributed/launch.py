@@ -17,7 +17,7 @@ DEVICES = 2  # of each process
 
 
 @contextlib.contextmanager
-def launched(program, num_processes, *arguments, timeout=150):
+def launched(program, num_processes, *arguments, timeout=300):
     """Run `distributed.program` in processes; yield a function that waits for them.
 
     It returns the exit status and the output of each. A process that takes longer than the timeout,

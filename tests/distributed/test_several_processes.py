@@ -17,12 +17,10 @@ FEW = [
     Case("features spread, explicit mesh", "dense", "whole", "evaluation"),
 ]
 MORE = [
-    Case("sharded jit", "dense", "whole", "training"),
-    Case("explicit mesh", "top k", "padded", "evaluation"),
+    Case("explicit mesh", "dense", "padded", "evaluation"),
     Case("axis_name", "flat", "padded", "training"),
-    Case("all_reduce", "flat", "whole", "evaluation"),
-    Case("features spread", "dense", "padded", "training"),
-    Case("features spread", "flat", "padded", "evaluation"),
+    Case("all_reduce", "top k", "whole", "evaluation"),
+    Case("features spread", "flat", "padded", "training"),
 ]
 LAUNCHES = {"2 processes": (2, FEW), "4 processes": (4, MORE)}
 
