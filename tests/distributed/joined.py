@@ -15,7 +15,7 @@ def join(port, num_processes, process_id, heartbeat_seconds=30):
         int(num_processes),
         int(process_id),
         coordinator_bind_address=f"127.0.0.1:{port}",
-        initialization_timeout=60,
+        initialization_timeout=180,
         heartbeat_timeout_seconds=heartbeat_seconds,
         shutdown_timeout_seconds=30,
     )
