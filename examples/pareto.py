@@ -11,7 +11,7 @@ It shows how to compare, and not which architecture wins: the transformer is sma
 short, and constants were chosen to come to the wanted sparsities, and not for good scores. Run it
 with
 
-    python examples/pareto.py            # some minutes on two CPU cores
+    python examples/pareto.py            # about four minutes on two CPU cores
     python examples/pareto.py --quick    # a smoke test: all of it in miniature
 
 It prints two tables, and writes numbers, a picture and a report to `results/pareto`.

@@ -11,7 +11,7 @@
 
 Nothing is downloaded. Run it with
 
-    python examples/train_sae.py            # some minutes on two CPU cores
+    python examples/train_sae.py            # about five minutes on two CPU cores
     python examples/train_sae.py --quick    # a smoke test: all of it in miniature
 
 It prints a table, and writes numbers, pictures and a report to `results/train_sae`.
