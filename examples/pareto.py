@@ -244,18 +244,7 @@ def differences_from_relu(result: Evaluation) -> dict[str, dict[str, tuple[float
 
 def draw(result: Evaluation) -> Any:
     """The score of each autoencoder by its sparsity; return the figure."""
-
-    def of_each(numbers: dict[str, float], name: str) -> list[float]:
-        return [numbers[f"{name}/{component}"] for component in result.names]
-
-    ax = plot.pareto(
-        of_each(result.values, "l0"),
-        of_each(result.values, "ce_loss_score"),
-        of_each(result.errors, "l0"),
-        of_each(result.errors, "ce_loss_score"),
-        series=[name.split("_")[0] for name in result.names],
-    )
-    return ax.figure
+    return plot.pareto(result, series=[name.split("_")[0] for name in result.names]).figure
 
 
 def parse_arguments() -> argparse.Namespace:

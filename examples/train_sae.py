@@ -176,8 +176,7 @@ def draw(
     result: Evaluation, history: list[dict[str, float]], found: dict[str, Found], output: Path
 ) -> None:
     """Pictures of the result, of the training, and of one feature per component."""
-    metric, state = result.metric["feature_density"], result.state["feature_density"]
-    plot.density_histogram(metric.compute(state)).figure.savefig(output / "density.png")
+    plot.density_histogram(result).figure.savefig(output / "density.png")
     plot.loss_bars(result).figure.savefig(output / "losses.png")
     tokens_seen = [step["tokens_seen"] for step in history]
     num_dead = [[step[f"dead_features/{name}"] for name in result.names] for step in history]

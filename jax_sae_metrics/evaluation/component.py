@@ -76,14 +76,31 @@ def check_autoencoders(autoencoders: Any) -> None:
 def components_of(
     autoencoders: Mapping[str, Any], hook_points: list[HookPoint]
 ) -> collections.OrderedDict[str, Component]:
-    """Each with its place: a plain function stands at the hook point of its name, or position."""
+    """Each with its place: a plain function stands at the hook point of its name, or position.
+
+    Raises unless the model comes to what each reads, and then to what it writes.
+    """
     # `jit` would sort the names of a plain dictionary.
-    return collections.OrderedDict(
-        (name, one if isinstance(one, Component) else Component(one, place))
-        for place, (name, one) in zip(
-            _places(autoencoders, hook_points), autoencoders.items(), strict=True
+    components: collections.OrderedDict[str, Component] = collections.OrderedDict()
+    places = _places(autoencoders, hook_points)
+    for place, (name, one) in zip(places, autoencoders.items(), strict=True):
+        components[name] = one if isinstance(one, Component) else Component(one, place)
+        _check_place(name, components[name], hook_points)
+    return components
+
+
+def _check_place(name: str, component: Component, hook_points: list[HookPoint]) -> None:
+    for hook_point in (component.reads, component.writes):
+        if hook_point not in hook_points:
+            raise ValueError(
+                f"autoencoders: {name!r} is at {hook_point!r}, and the model calls intervene for "
+                f"hook points {hook_points}."
+            )
+    if hook_points.index(component.reads) > hook_points.index(component.writes):
+        raise ValueError(
+            f"autoencoders: {name!r} reads hook point {component.reads!r}, which the model comes "
+            f"to after {component.writes!r}, which it writes."
         )
-    )
 
 
 def _places(autoencoders: Mapping[str, Any], hook_points: list[HookPoint]) -> Iterable[HookPoint]:

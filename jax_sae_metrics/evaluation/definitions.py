@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from .._core import AbstractMetric, MetricCollection, PerComponent
+from .._core import AbstractMetric
 from .._core.constructor_call import constructor_call
 from .._extras import needs_extra
+from .places import single_metrics, without_names
 
 with needs_extra("report"):
     from latex2mathml.converter import convert
@@ -20,34 +21,19 @@ _ABOUT_CALLS = re.compile(r"^\*\*(Input|Result|Argument|Return|Raise)", re.MULTI
 _NOTE = re.compile(r'^\?\?\? note "(?P<title>.*)"\n+(?P<body>(?:(?: {4}.*)?\n?)*)', re.MULTILINE)
 
 
-def definitions(metric: AbstractMetric[Any]) -> str:
+def definitions(metric: AbstractMetric[Any], state: Any) -> str:
     """A section for each metric of a collection: what it is called, and what it means."""
     to_html = _markdown()
     return "\n".join(
-        f"<section><h3>{html.escape(name)}</h3>{_definition(one, to_html)}</section>"
-        for name, one in _by_name(metric).items()
+        f"<section><h3>{html.escape(name or type(_inside(one)).__name__)}</h3>"
+        f"{_definition(without_names(one, of_one)[0], to_html)}</section>"
+        for name, one, of_one in single_metrics(metric, state)
     )
-
-
-def _by_name(metric: AbstractMetric[Any]) -> dict[str, AbstractMetric[Any]]:
-    """The metrics of collections inside of collections, by their whole names."""
-    if not isinstance(metric, MetricCollection):
-        return {type(_inside(metric)).__name__: metric}
-    named: dict[str, AbstractMetric[Any]] = {}
-    for name, one in metric.metrics.items():
-        is_collection = isinstance(one, MetricCollection)
-        inner = _by_name(one) if is_collection else {}
-        named |= {f"{name}/{key}": each for key, each in inner.items()} or {name: one}
-    return named
 
 
 def _inside(metric: Any) -> Any:
     """The metric that wrappers are around."""
     return _inside(metric.metric) if hasattr(metric, "metric") else metric
-
-
-def _without_names(metric: Any) -> Any:
-    return metric.metric if isinstance(metric, PerComponent) else metric
 
 
 def _definition(metric: AbstractMetric[Any], to_html: Callable[[str], str]) -> str:
@@ -58,7 +44,7 @@ def _definition(metric: AbstractMetric[Any], to_html: Callable[[str], str]) -> s
         f"{to_html(inspect.cleandoc(note['body']))}</details>"
         for note in _NOTE.finditer(text)
     )
-    call = html.escape(constructor_call(_without_names(metric)))
+    call = html.escape(constructor_call(metric))
     return f"<p><code>{call}</code></p>{to_html(meaning)}{notes}"
 
 

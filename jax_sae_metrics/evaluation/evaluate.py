@@ -114,10 +114,11 @@ def evaluate(
         seen.add(mask)
         placed = _placed(*_filled(tokens, mask, num_texts), mesh)
         if measurement is None:
-            components = components_of(autoencoders, _hook_points(model, placed[0]))
+            activations = _activations(model, placed[0])
+            components = components_of(autoencoders, list(activations))
             if together:
                 _check_one_each(components)
-            sizes = _sizes(model, components, placed[0])
+            sizes = _sizes(components, activations)
             names = tuple(components)
             measurement = Measurement.of(names, *sizes, clusters, mean_ablation, together)
             earlier = state if before is None else before.state
@@ -207,23 +208,11 @@ def _check_one_each(components: Mapping[str, Component]) -> None:
             )
 
 
-def _hook_points(model: Model, tokens: Array) -> list[HookPoint]:
-    """The hook points of the model, in its order."""
-    seen: list[HookPoint] = []
-
-    def record(activations: Array, hook_point: HookPoint) -> Array:
-        if activations.shape[:-1] != tokens.shape:
-            raise ValueError(
-                f"model: expected activations [batch, sequence, input_feature] at hook point "
-                f"{hook_point!r}, for tokens {tokens.shape}, got shape {activations.shape}. In a "
-                "model of one text, apply jax.vmap to its layers, and call intervene outside of it."
-            )
-        seen.append(hook_point)
-        return activations
-
+def _activations(model: Model, tokens: Array) -> dict[HookPoint, Any]:
+    """The shapes of the activations at each hook point of the model, in its order."""
     with _naming_numpy_weights():
-        eqx.filter_eval_shape(lambda model, tokens: model(tokens, record), model, tokens)
-    return seen
+        _, activations = eqx.filter_eval_shape(recorded, model, tokens)
+    return activations
 
 
 @contextlib.contextmanager
@@ -238,15 +227,12 @@ def _naming_numpy_weights() -> Iterator[None]:
         raise
 
 
-def _sizes(model: Model, components: Mapping[str, Component], tokens: Array) -> tuple[int, int]:
+def _sizes(
+    components: Mapping[str, Component], activations: Mapping[HookPoint, Any]
+) -> tuple[int, int]:
     """The numbers of learned and of input features, which all autoencoders share."""
-
-    def probe(model: Model, components: Mapping[str, Component], tokens: Array) -> Any:
-        _, activations = recorded(model, tokens, components)
-        return [coded(*component, activations) for component in components.items()]
-
     with _naming_numpy_weights():
-        found = eqx.filter_eval_shape(probe, model, components, tokens)
+        found = [eqx.filter_eval_shape(coded, *one, activations) for one in components.items()]
     sizes = {(num_learned_features(codes), decoded.shape[-1]) for codes, decoded in found}
     if len(sizes) > 1:
         raise ValueError(

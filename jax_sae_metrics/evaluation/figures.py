@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._core import AbstractMetric, MetricCollection
+from .._core import AbstractMetric
 from .._extras import needs_extra
 from .._metric.fidelity import ModelLoss
 from .._metric.sparsity import FeatureDensity, L0Histogram
-from .places import component_names, without_names
+from .places import component_names, single_metrics, without_names
 
 with needs_extra("plot"):
     import matplotlib
@@ -25,7 +25,7 @@ with needs_extra("plot"):
 if TYPE_CHECKING:
     from .result import Evaluation
 
-Draw = Callable[[Any], Any]  # on the axes that it is given, or on new ones; returns them
+Draw = Callable[..., Any]  # on the `ax` that it is given, or on new axes; returns them
 _MOST_LINES = 3
 
 
@@ -42,7 +42,7 @@ def drawn_together(result: "Evaluation") -> Any:
         height = max(1.2 * height, height_of_bars(len(result.names)))
         figure, axes = plt.subplots(1, len(drawings), figsize=(width * len(drawings), height))
         for ax, (title, draw) in zip(np.ravel(axes), drawings.items(), strict=True):
-            draw(ax)
+            draw(ax=ax)
             ax.set_title(title)
     return figure
 
@@ -55,7 +55,7 @@ def figures(result: "Evaluation") -> dict[str, str]:
 def _svg(draw: Draw) -> str:
     file = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": "jax_sae_metrics"}):
-        figure = draw(None).figure
+        figure = draw().figure
         figure.savefig(file, format="svg", metadata={"Date": None})
         plt.close(figure)
     text = file.getvalue()
@@ -64,9 +64,13 @@ def _svg(draw: Draw) -> str:
 
 def _drawings(result: "Evaluation") -> dict[str, Draw]:
     """What there is to draw, by its title; with the name of the metric where that is not clear."""
-    found = [*_of_metrics("", result.metric, result.state)]
+    found = [
+        (title, name, draw)
+        for name, metric, state in single_metrics(result.metric, result.state)
+        for title, draw in _of_metric(metric, state)
+    ]
     if len(result.names) > 1 and _has_score(result):
-        found.append(("Sparsity and score", "", functools.partial(_draw_pareto, result)))
+        found.append(("Sparsity and score", "", functools.partial(pareto, result)))
     titles = [title for title, _, _ in found]
     return {
         title if titles.count(title) == 1 else f"{title}: {name}": draw
@@ -74,26 +78,20 @@ def _drawings(result: "Evaluation") -> dict[str, Draw]:
     }
 
 
-def _of_metrics(
-    name: str, metric: AbstractMetric[Any], state: Any
-) -> Iterator[tuple[str, str, Draw]]:
-    """Titles, names and drawings of metrics, of collections inside of collections too."""
-    if isinstance(metric, MetricCollection):
-        for key, one in metric.metrics.items():
-            yield from _of_metrics(f"{name}/{key}" if name else key, one, state[key])
-        return
-    names = component_names(metric)
+def _of_metric(metric: AbstractMetric[Any], state: Any) -> Iterator[tuple[str, Draw]]:
+    """Titles and drawings of one metric."""
+    names = component_names(metric) or None
     metric, state = without_names(metric, state)
+    pair = metric, state
     if not _has_seen(metric, state):
         return
     if isinstance(metric, FeatureDensity):
-        yield from _densities(name, np.asarray(metric.compute(state)), names)
+        yield from _densities(np.asarray(metric.compute(state)), names)
     elif isinstance(metric, ModelLoss):
-        draw = functools.partial(_draw_losses, metric, state, names)
-        yield "Loss of the model", name, draw
+        yield "Loss of the model", functools.partial(loss_bars, pair, names=names)
     elif isinstance(metric, L0Histogram):
-        draw = functools.partial(_draw_l0, metric, state, names)
-        yield "Active features per vector", name, draw
+        draw = functools.partial(l0_histogram, pair, metric.bin_edges, names)
+        yield "Active features per vector", draw
 
 
 def _has_seen(metric: AbstractMetric[Any], state: Any) -> bool:
@@ -101,34 +99,16 @@ def _has_seen(metric: AbstractMetric[Any], state: Any) -> bool:
     return all(np.isfinite(value).all() for value in values) and any(map(np.any, values))
 
 
-def _densities(
-    name: str, densities: np.ndarray, names: tuple[str, ...]
-) -> Iterator[tuple[str, str, Draw]]:
+def _densities(densities: np.ndarray, names: tuple[str, ...] | None) -> Iterator[tuple[str, Draw]]:
     """A figure for every few components: more lines in one could not be told apart."""
     title = "Density of features"
-    if len(names) <= _MOST_LINES:
-        yield title, name, functools.partial(_draw_densities, densities, names)
+    if names is None or len(names) <= _MOST_LINES:
+        yield title, functools.partial(density_histogram, densities, names)
         return
     for start in range(0, len(names), _MOST_LINES):
         some = slice(start, start + _MOST_LINES)
-        draw = functools.partial(_draw_densities, densities[some], names[some])
-        yield f"{title}, {', '.join(names[some])}", name, draw
-
-
-def _draw_densities(densities: np.ndarray, names: tuple[str, ...], ax: Any) -> Any:
-    return density_histogram(densities, names or None, ax=ax)
-
-
-def _draw_losses(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> Any:
-    return loss_bars((metric, state), names=names or None, ax=ax)
-
-
-def _draw_l0(metric: Any, state: Any, names: tuple[str, ...], ax: Any) -> Any:
-    return l0_histogram((metric, state), metric.bin_edges, names or None, ax=ax)
-
-
-def _draw_pareto(result: "Evaluation", ax: Any) -> Any:
-    return pareto(result, ax=ax)
+        draw = functools.partial(density_histogram, densities[some], names[some])
+        yield f"{title}, {', '.join(names[some])}", draw
 
 
 def _has_score(result: "Evaluation") -> bool:

@@ -1,5 +1,6 @@
 """Passes of a model, unchanged and with the activations at some hook points replaced."""
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,11 @@ Model = Callable[[Array, Intervene], Array]
 
 
 def recorded(
-    model: Model, tokens: Int[Array, "batch sequence"], components: Mapping[str, Component]
+    model: Model, tokens: Int[Array, "batch sequence"]
 ) -> tuple[Float[Array, "batch sequence vocabulary"], dict[HookPoint, Array]]:
-    """The logits of the unchanged model, and the activations at each hook point."""
-    seen: dict[HookPoint, Array] = {}
+    """The logits of the unchanged model, and the activations at each hook point, in its order."""
+    # `jit` would sort the hook points of a plain dictionary.
+    seen: dict[HookPoint, Array] = collections.OrderedDict()
 
     def record(activations: Array, hook_point: HookPoint) -> Array:
         if hook_point in seen:
@@ -26,33 +28,22 @@ def recorded(
                 f"model: it called intervene twice for hook point {hook_point!r}. Give each hook "
                 "point a number or a name of its own."
             )
+        if activations.shape[:-1] != tokens.shape:
+            raise ValueError(
+                f"model: expected activations [batch, sequence, input_feature] at hook point "
+                f"{hook_point!r}, for tokens {tokens.shape}, got shape {activations.shape}. In a "
+                "model of one text, apply jax.vmap to its layers, and call intervene outside of it."
+            )
         seen[hook_point] = activations
         return activations
 
     logits = model(tokens, record)
-    for name, component in components.items():
-        _check_place(name, component, list(seen))
     if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
         raise ValueError(
             f"model: expected logits [batch, sequence, vocabulary] for tokens {tokens.shape}, got "
             f"shape {logits.shape}."
         )
     return logits, seen
-
-
-def _check_place(name: str, component: Component, seen: list[HookPoint]) -> None:
-    """Raise unless the model came to what the component reads, and then to what it writes."""
-    for hook_point in (component.reads, component.writes):
-        if hook_point not in seen:
-            raise ValueError(
-                f"autoencoders: {name!r} is at {hook_point!r}, and the model calls intervene for "
-                f"hook points {seen}."
-            )
-    if seen.index(component.reads) > seen.index(component.writes):
-        raise ValueError(
-            f"autoencoders: {name!r} reads hook point {component.reads!r}, which the model comes "
-            f"to after {component.writes!r}, which it writes."
-        )
 
 
 def coded(

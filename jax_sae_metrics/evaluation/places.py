@@ -1,5 +1,6 @@
 """The components that the results of a metric are of, by name."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from .._core import AbstractMetric, MetricCollection, PerComponent
@@ -22,6 +23,20 @@ def component_names(metric: AbstractMetric[Any]) -> tuple[str, ...]:
     if isinstance(metric, MetricCollection):
         return max(map(component_names, metric.metrics.values()), key=len)
     return tuple(map(str, range(metric._sizes["component"] or 0)))
+
+
+def single_metrics(
+    metric: AbstractMetric[Any], state: Any, name: str = ""
+) -> Iterator[tuple[str, AbstractMetric[Any], Any]]:
+    """The metrics of collections inside of collections, with their whole names and states.
+
+    Outside of a collection, a metric has no name.
+    """
+    if not isinstance(metric, MetricCollection):
+        yield name, metric, state
+        return
+    for key, one in metric.metrics.items():
+        yield from single_metrics(one, state[key], f"{name}/{key}" if name else key)
 
 
 def with_names(metric: AbstractMetric[Any], names: tuple[str, ...]) -> AbstractMetric[Any]:

@@ -64,7 +64,7 @@ known, or one below its seventh digit.</p>
 {_differences(result)}
 {f'<h2>Figures</h2><div class="figures">{drawn}</div>' if drawn else ""}
 <h2>Definitions</h2>
-{definitions(result.metric)}
+{definitions(result.metric, result.state)}
 <h2>About this run</h2>
 {_about(result.about)}
 </body>

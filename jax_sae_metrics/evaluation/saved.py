@@ -66,10 +66,11 @@ def _arrays_in(path: str | os.PathLike[str]) -> dict[str, Any]:
                 np.lib.format.read_magic(file)
                 _, _, dtype = np.lib.format.read_array_header_1_0(file)
                 if dtype.hasobject:
-                    arrays[member.removesuffix(".npy")] = _ArraysOnly(file).load()
-                    continue
-            with archive.open(member) as file:
-                arrays[member.removesuffix(".npy")] = np.lib.format.read_array(file)
+                    array = _ArraysOnly(file).load()
+                else:
+                    file.seek(0)
+                    array = np.lib.format.read_array(file)
+            arrays[member.removesuffix(".npy")] = array
     return arrays
 
 

@@ -80,7 +80,7 @@ class Measurement:
     ) -> Any:
         """The state after one more batch."""
         state = unpooled(state)
-        clean, activations = recorded(model, tokens, components)
+        clean, activations = recorded(model, tokens)
         codes, decoded = zip(*(coded(*one, activations) for one in components.items()), strict=True)
         # What is decoded is compared with what it replaces.
         targets = [activations[component.writes] for component in components.values()]
@@ -167,17 +167,18 @@ def _losses_together(
     model: Model, components: Mapping[str, Component], tokens: Int[Array, "batch sequence"]
 ) -> dict[str, Any]:
     """The losses with all components replaced at once."""
-    instead = {
-        "with_reconstruction": lambda *component_and_activations: coded(*component_and_activations)[
-            1
-        ],
-        "with_zero_ablation": lambda _, component, activations: jnp.zeros_like(
-            activations[component.writes]
-        ),
-    }
+    instead = {"with_reconstruction": _reconstruction, "with_zero_ablation": _zeros}
     return {
         f"source_model_loss_{name}": next_token_losses(
             replaced_together(model, tokens, components, of_one), tokens
         )
         for name, of_one in instead.items()
     }
+
+
+def _reconstruction(name: str, component: Component, activations: Mapping[Any, Array]) -> Array:
+    return coded(name, component, activations)[1]
+
+
+def _zeros(name: str, component: Component, activations: Mapping[Any, Array]) -> Array:
+    return jnp.zeros_like(activations[component.writes])

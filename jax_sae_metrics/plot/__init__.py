@@ -1,8 +1,9 @@
 """Figures for papers.
 
-Of features: density_histogram, dead_features_over_time, activation_histogram,
-decoder_similarity_histogram. Of codes: l0_histogram. Of what they keep: pareto, loss_bars. `STYLE`
-is the look of all. They need matplotlib, which the extra `plot` brings.
+Four show features: density_histogram, dead_features_over_time, activation_histogram and
+decoder_similarity_histogram. l0_histogram shows how sparse codes are. pareto and loss_bars show
+what reconstructions cost. `STYLE` is the look of all. They need matplotlib, which the extra `plot`
+brings.
 """
 
 from . import _needs_matplotlib as _needs_matplotlib

@@ -65,11 +65,8 @@ class Nonfinite(AbstractMetric[_NonfiniteState]):
     def _observe(self, batch: Batch) -> Any:
         batch = batch.with_nonfinite()
         if batch.is_of_activations(self.name):
-            of = (
-                batch.learned_activations
-                if _is_learned(self.name)
-                else batch.activations(self.name)
-            )
+            is_learned = self.name == "learned_activations"
+            of = batch.learned_activations if is_learned else batch.activations(self.name)
             return of.items, of.sum_per_vector(_is_nonfinite)
         if self.name == "source_logits" or self.name.startswith("logits_with_"):
             items, (logits,) = batch.logits(self.name)
@@ -86,10 +83,6 @@ class Nonfinite(AbstractMetric[_NonfiniteState]):
 
     def _compute(self, state: _NonfiniteState) -> Int[Array, "*component"]:
         return state.num_nonfinite.to_int()
-
-
-def _is_learned(name: str) -> bool:
-    return name == "learned_activations"
 
 
 def _is_nonfinite(values: Float[Array, "..."]) -> Bool[Array, "..."]:
