@@ -17,11 +17,8 @@ with
 It prints two tables, and writes numbers, a picture and a report to `results/pareto`.
 """
 
-import argparse
 import dataclasses
-import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -51,6 +48,7 @@ from byte_transformer import (
     train_transformer,
     warmup_cosine,
 )
+from example_run import new_parser, output_folder, write
 from jax_sae_metrics import plot
 from jax_sae_metrics.evaluation import Component, Evaluation, evaluate
 from sparse_autoencoder import (
@@ -247,23 +245,9 @@ def draw(result: Evaluation) -> Any:
     return plot.pareto(result, series=[name.split("_")[0] for name in result.names]).figure
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Compare architectures of autoencoders.")
-    add = parser.add_argument
-    add("--corpus", type=Path, help="text file, or folder of them (default: standard library)")
-    add("--quick", action="store_true", help="a smoke test: few steps, poor results")
-    add("--seed", type=int, default=Config.seed)
-    add("--output", type=Path, help="folder for the results (default: results/pareto)")
-    arguments = parser.parse_args()
-    if arguments.output is None:
-        arguments.output = Path("results/pareto-quick" if arguments.quick else "results/pareto")
-    return arguments
-
-
 def main() -> None:
     """Train the transformer, train the autoencoders, evaluate, show."""
-    arguments = parse_arguments()
+    arguments = new_parser("Compare architectures of autoencoders.", "pareto").parse_args()
     config = dataclasses.replace(QUICK if arguments.quick else Config(), seed=arguments.seed)
     keys = jax.random.split(jax.random.key(config.seed), 5)
     shape = config.transformer
@@ -285,21 +269,18 @@ def main() -> None:
     differences = differences_from_relu(result)
     show(result, differences)
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    result.save(arguments.output / "states.npz")
-    title = "Four architectures of sparse autoencoders"
-    (arguments.output / "report.html").write_text(result.report(title), encoding="utf-8")
-    draw(result).savefig(arguments.output / "pareto.png")
-    report = {
-        "configuration": dataclasses.asdict(config),
-        "about": result.about,
-        "results": json.loads(result.to_json()),
-        "differences": differences,
-    }
-    (arguments.output / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
+    output = output_folder(arguments, "pareto")
+    write(
+        result,
+        output,
+        title="Four architectures of sparse autoencoders",
+        configuration=dataclasses.asdict(config),
+        differences=differences,
+    )
+    draw(result).savefig(output / "pareto.png")
     if arguments.quick:
         print("\nWith --quick, all models are trained far too little for good results.")
-    print(f"\nNumbers, the picture and report.html are in {arguments.output}.")
+    print(f"\nNumbers, the picture and report.html are in {output}.")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ Nothing is downloaded. Run it with
 It prints a table, and writes numbers, pictures and a report to `results/train_sae`.
 """
 
-import argparse
 import dataclasses
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,6 +40,7 @@ from byte_transformer import (
     train_transformer,
     warmup_cosine,
 )
+from example_run import new_parser, output_folder, write
 from jax_sae_metrics import plot
 from jax_sae_metrics.evaluation import Evaluation, evaluate
 from sparse_autoencoder import (
@@ -187,30 +186,15 @@ def draw(
         ax.figure.savefig(output / f"top_examples_{component}.png")
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train sparse autoencoders and evaluate them.")
-    add = parser.add_argument
-    add("--corpus", type=Path, help="text file, or folder of them (default: standard library)")
-    add(
+def main() -> None:
+    """Train the transformer, train its autoencoders, evaluate, show."""
+    parser = new_parser("Train sparse autoencoders and evaluate them.", "train_sae")
+    parser.add_argument(
         "--steps",
         type=int,
         help="training steps of the autoencoders (the transformer keeps its own)",
     )
-    add("--quick", action="store_true", help="a smoke test: few steps, poor results")
-    add("--seed", type=int, default=Config.seed)
-    add("--output", type=Path, help="folder for the results (default: results/train_sae)")
     arguments = parser.parse_args()
-    if arguments.output is None:
-        arguments.output = Path(
-            "results/train_sae-quick" if arguments.quick else "results/train_sae"
-        )
-    return arguments
-
-
-def main() -> None:
-    """Train the transformer, train its autoencoders, evaluate, show."""
-    arguments = parse_arguments()
     config = dataclasses.replace(QUICK if arguments.quick else Config(), seed=arguments.seed)
     if arguments.steps is not None:
         config = dataclasses.replace(config, steps=arguments.steps)
@@ -247,22 +231,19 @@ def main() -> None:
         for activation, text in feature.examples:
             print(f"{activation:6.2f}  {text}")
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    result.save(arguments.output / "states.npz")
-    title = "Sparse autoencoders on a byte-level transformer"
-    (arguments.output / "report.html").write_text(result.report(title), encoding="utf-8")
-    draw(result, history, found, arguments.output)
-    report = {
-        "configuration": dataclasses.asdict(config),
-        "about": result.about,
-        "results": json.loads(result.to_json()),
-        "difference": difference,
-        "training": history,
-    }
-    (arguments.output / "metrics.json").write_text(json.dumps(report, indent=1) + "\n")
+    output = output_folder(arguments, "train_sae")
+    write(
+        result,
+        output,
+        title="Sparse autoencoders on a byte-level transformer",
+        configuration=dataclasses.asdict(config),
+        difference=difference,
+        training=history,
+    )
+    draw(result, history, found, output)
     if arguments.quick:
         print("\nWith --quick, both models are trained far too little for good results.")
-    print(f"\nNumbers, pictures and report.html are in {arguments.output}.")
+    print(f"\nNumbers, pictures and report.html are in {output}.")
 
 
 if __name__ == "__main__":
