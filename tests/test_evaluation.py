@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,102 +10,28 @@ import pytest
 from jax.sharding import AxisType
 
 import jax_sae_metrics as jsm
-from jax_sae_metrics.evaluation import Component, Evaluation, evaluate
-from jax_sae_metrics.evaluation.codes import stacked
-
-VOCABULARY, WIDTH, FEATURES, SEQUENCE = 11, 8, 16, 10
-NAMES = ("second", "first")  # in the order of the model, not of the alphabet
-random = np.random.default_rng(0)
-EMBED, MIX, OUT = (
-    random.normal(size=shape)
-    for shape in ((VOCABULARY, WIDTH), (WIDTH, WIDTH), (WIDTH, VOCABULARY))
+from evaluated_models import (
+    AUTOENCODERS,
+    DECODERS,
+    EMBED,
+    ENCODERS,
+    MIX,
+    MODELS,
+    NAMES,
+    OUT,
+    WIDTH,
+    batches,
+    dense,
+    few,
+    flat,
+    forward,
+    in_one_place,
+    of_equinox,
+    random,
+    top_k,
 )
-ENCODERS = [random.normal(size=(WIDTH, FEATURES)) for _ in NAMES]
-DECODERS = [np.linalg.pinv(encoder) for encoder in ENCODERS]
-
-
-def forward(embed, mix, out, tokens, intervene, tanh):
-    """Two hook points, with a nonlinear layer between them."""
-    x = intervene(embed[tokens], 0)
-    x = intervene(x + tanh(x @ mix), 1)
-    return x @ out
-
-
-class Module(eqx.Module):
-    embed: jax.Array
-    mix: jax.Array
-    out: jax.Array
-
-    def __call__(self, tokens, intervene):
-        return forward(self.embed, self.mix, self.out, tokens, intervene, jnp.tanh)
-
-
-def of_equinox():
-    return Module(*(jnp.asarray(w, jnp.float32) for w in (EMBED, MIX, OUT)))
-
-
-def of_a_function():
-    weights = [jnp.asarray(w, jnp.float32) for w in (EMBED, MIX, OUT)]
-    return lambda tokens, intervene: forward(*weights, tokens, intervene, jnp.tanh)
-
-
-def of_flax():
-    nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
-
-    class Network(nnx.Module):
-        def __init__(self):
-            self.embed, self.mix, self.out = (
-                nnx.Param(jnp.asarray(w, jnp.float32)) for w in (EMBED, MIX, OUT)
-            )
-
-        def __call__(self, tokens, intervene):
-            weights = (self.embed[...], self.mix[...], self.out[...])
-            return forward(*weights, tokens, intervene, jnp.tanh)
-
-    network = Network()
-    return lambda tokens, intervene: network(tokens, intervene)
-
-
-MODELS = {"Equinox": of_equinox, "a function": of_a_function, "Flax": of_flax}
-
-
-def dense(index):
-    encoder, decoder = (jnp.asarray(w[index], jnp.float32) for w in (ENCODERS, DECODERS))
-
-    def autoencode(activations):
-        learned = jax.nn.relu(activations @ encoder - 1)
-        return learned, learned @ decoder
-
-    return autoencode
-
-
-def top_k(index):
-    def autoencode(activations):
-        learned, decoded = dense(index)(activations)
-        return jsm.TopKActivations(*jax.lax.top_k(learned, FEATURES), FEATURES), decoded
-
-    return autoencode
-
-
-def flat(index):
-    def autoencode(activations):
-        learned, decoded = dense(index)(activations)
-        num_vectors = learned[..., 0].size
-        vectors, features = np.indices((num_vectors, FEATURES)).reshape(2, -1)
-        codes = jsm.SparseActivations(learned.reshape(-1), vectors, features, learned.shape)
-        return codes, decoded
-
-    return autoencode
-
-
-def batches():
-    """Three batches, the last of fewer texts; padding, and a masked token inside of a text."""
-    for seed, num_texts in enumerate((4, 4, 3)):
-        random = np.random.default_rng(seed)
-        tokens = random.integers(0, VOCABULARY, (num_texts, SEQUENCE))
-        mask = np.arange(SEQUENCE) < random.integers(4, SEQUENCE + 1, (num_texts, 1))
-        mask[0, 2] = False
-        yield tokens, mask
+from jax_sae_metrics.evaluation import Component, evaluate
+from jax_sae_metrics.evaluation.codes import stacked
 
 
 def losses_of(logits, tokens):
@@ -217,9 +142,6 @@ def test_components_are_compared_on_the_same_texts(wanted):
     assert all(np.isfinite(found["kl_div/with_reconstruction"]))
 
 
-AUTOENCODERS = {name: dense(index) for index, name in enumerate(NAMES)}
-
-
 def test_all_together_and_the_mean_in_place_of_zeros():
     result = evaluate(
         of_equinox(), AUTOENCODERS, batches(), together=True, mean_ablation=True, progress=False
@@ -263,18 +185,6 @@ def test_a_transcoder_reads_here_and_writes_there():
         for where in (f"ce_loss/{name}/layer", f"together/ce_loss/{name}"):
             np.testing.assert_allclose(values[where], loss, rtol=1e-5, err_msg=where)
     np.testing.assert_allclose(values["mse/layer"], squared_error, rtol=1e-5)
-
-
-def in_one_place(*codes):
-    return {str(index): Component(code(0), reads=0) for index, code in enumerate(codes)}
-
-
-def few(index):
-    def autoencode(activations):
-        learned, decoded = dense(index)(activations)
-        return jsm.TopKActivations(*jax.lax.top_k(learned, 3), FEATURES), decoded
-
-    return autoencode
 
 
 @pytest.mark.exhaustive
@@ -343,33 +253,6 @@ def test_on_a_mesh_resumed_and_stopped_it_is_the_same():
     np.testing.assert_allclose(stopped.values["l0/first"], begun.values["l0/first"])
 
 
-def of_other_components():
-    metric = jsm.PerComponent(jsm.ReconstructionScore(2), NAMES[::-1])
-    return Evaluation(metric, metric.init())
-
-
-def one_text_at_a_time(tokens, intervene):
-    return jax.vmap(lambda text: of_equinox()(text, intervene))(tokens)
-
-
-def test_an_error_in_an_autoencoder_names_it():
-    wrong = {"narrow": Component(lambda activations: activations @ jnp.ones((3, 3)), reads=0)}
-    with pytest.raises(TypeError) as caught:
-        evaluate(of_equinox(), wrong, batches())
-    assert any("In the autoencoder 'narrow'" in note for note in caught.value.__notes__)
-
-
-def half(index):
-    return Component(lambda activations: (activations, activations[..., :4]), reads=index)
-
-
-def test_weights_in_numpy_are_named():
-    embed = np.float32(EMBED)
-    with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
-        evaluate(lambda tokens, intervene: intervene(embed[tokens], 0), {"a": dense(0)}, batches())
-    assert any("make them JAX arrays" in note for note in caught.value.__notes__)
-
-
 @pytest.mark.exhaustive
 def test_batches_may_grow_and_hook_points_have_names():
     def named(tokens, intervene):
@@ -389,61 +272,3 @@ def test_batches_may_grow_and_hook_points_have_names():
     )
     assert (whole.about["texts"], whole.about["batches"]) == ("11", "3")
     assert whole.about["tokens"] == str(sum(mask.sum() for _, mask in parts))
-
-
-WRONG = {
-    "no autoencoders": (lambda: evaluate(of_equinox(), {}, batches()), "dictionary of functions"),
-    "no batches": (lambda: evaluate(of_equinox(), AUTOENCODERS, []), "at least one batch"),
-    "no tokens": (
-        lambda: evaluate(of_equinox(), AUTOENCODERS, [np.ones((2, 3))]),
-        r"integer tokens \[batch, sequence\], got float64\[2, 3\]",
-    ),
-    "a mask of numbers": (
-        lambda: evaluate(of_equinox(), AUTOENCODERS, [(np.ones((2, 3), int), np.ones((2, 3)))]),
-        r"boolean mask of shape \(2, 3\)",
-    ),
-    "too few hook points": (
-        lambda: evaluate(of_equinox(), AUTOENCODERS | {"third": dense(0)}, batches()),
-        r"for hook points \[0, 1\], and the autoencoders are \['second', 'first', 'third'\]",
-    ),
-    "what is written comes first": (
-        lambda: evaluate(of_equinox(), {"mlp": Component(dense(0), reads=1, writes=0)}, batches()),
-        "'mlp' reads hook point 1, which the model comes to after 0",
-    ),
-    "two in one place at once": (
-        lambda: evaluate(of_equinox(), in_one_place(dense, dense), batches(), together=True),
-        "together: '0' and another component both write hook point 0",
-    ),
-    "another width": (
-        lambda: evaluate(of_equinox(), {"a": half(0), "b": half(1)}, batches()),
-        r"activations of 'a' of shape \(4, 10, 8\), as at hook point 0, got \(4, 10, 4\)",
-    ),
-    "no function": (lambda: Component(3, reads=0), "expected a function of activations"),
-    "no hook point": (lambda: Component(dense(0), reads=True), "reads: expected the number or the"),
-    "hook points without a component": (
-        lambda: evaluate(of_equinox(), {"first": dense(0)}, batches()),
-        r"for hook points \[0, 1\], and the autoencoders are \['first'\]",
-    ),
-    "a hook point that is not there": (
-        lambda: evaluate(of_equinox(), {"a": Component(dense(0), reads=7)}, batches()),
-        r"'a' is at 7, and the model calls intervene for hook points \[0, 1\]",
-    ),
-    "another result": (
-        lambda: evaluate(of_equinox(), AUTOENCODERS, batches(), state=of_other_components()),
-        r"it is of the components \('first', 'second'\), and the autoencoders are",
-    ),
-    "a model under vmap": (
-        lambda: evaluate(one_text_at_a_time, AUTOENCODERS, batches()),
-        r"for tokens \(4, 10\), got shape \(10, 8\). In a model of one text, apply jax.vmap",
-    ),
-    "no codes": (
-        lambda: evaluate(of_equinox(), {"a": Component(lambda x: x, reads=0)}, batches()),
-        r"expected \(codes, decoded\) of 'a', got \w*Tracer",
-    ),
-}
-
-
-@pytest.mark.parametrize(("call", "says"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_said(call, says):
-    with pytest.raises((TypeError, ValueError), match=says):
-        call()
