@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jax_sae_metrics as jsm
 from benchmarks.inputs import training_batch
 from benchmarks.peers import careful
 
 
+@pytest.mark.exhaustive
 def test_evaluation() -> None:
     num_vectors, num_learned, num_input = 40, 96, 24
     batch = training_batch((num_vectors, num_learned), "float32", num_input)

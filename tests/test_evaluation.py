@@ -91,7 +91,7 @@ def wanted():
     return in_float64()
 
 
-BY_DEFAULT = {("Equinox", dense), ("a function", flat), ("Flax", top_k)}
+BY_DEFAULT = {("Equinox", dense)}
 
 
 @pytest.mark.parametrize(

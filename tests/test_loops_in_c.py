@@ -10,6 +10,7 @@ from benchmarks import optional
 from benchmarks.peers import careful, with_c
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("num_vectors", "num_learned", "num_input"), [(64, 256, 32), (516, 4128, 96)]

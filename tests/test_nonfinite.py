@@ -116,6 +116,7 @@ def test_what_is_left_out_is_as_if_it_had_been_masked(form):
         np.testing.assert_allclose(values[f"inner/{name}"], wanted, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("form", [jnp.asarray, top_k], ids=["dense", "TopK"])
 def test_items_on_several_devices_are_left_out_too(form, axis_type):
